@@ -1,0 +1,65 @@
+"""Small layers that several parts share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of (B, C, H, W); ``weight`` and ``bias`` are (C,)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(dim=1, keepdim=True)
+        variance = centred.square().mean(dim=1, keepdim=True)
+        scale = torch.rsqrt(variance + self.eps)
+        return centred * scale * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class MultilayerPerceptron(nn.Module):
+    """``layers`` linear layers with an activation between them.
+
+    Keys: ``layers.0``, ``layers.1``, ... as in SAM's heads and in all of SAM 2.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden_dim: int,
+        out_dim: int,
+        layers: int,
+        activation: type[nn.Module] = nn.ReLU,
+        sigmoid: bool = False,
+    ) -> None:
+        super().__init__()
+        dims = [in_dim, *[hidden_dim] * (layers - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+        self.activation = activation()
+        self.sigmoid = sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        x = self.layers[-1](x)
+        return x.sigmoid() if self.sigmoid else x
+
+
+class FeedForward(nn.Module):
+    """The same with two layers under the keys ``lin1`` and ``lin2``, as SAM 1's transformer blocks name them."""
+
+    def __init__(self, dim: int, hidden_dim: int, activation: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden_dim)
+        self.lin2 = nn.Linear(hidden_dim, dim)
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.activation(self.lin1(x)))

@@ -1,0 +1,138 @@
+"""Reading the memory: the embedding of a slice attends to itself and to what was remembered.
+
+Ravi et al., "SAM 2", 2024 (arXiv:2408.00714); rotary position encoding over rows and columns (Heo et al., 2024).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .position_encoding import RotaryTable, rotate
+
+
+class RotaryAttention(nn.Module):
+    """Attention whose queries and keys are turned by their place in the grid.
+
+    Official weights pair neighbouring channels (2i, 2i + 1) for the rotation.  Here the rows of the query and key
+    projections are reordered on the fly so that the first numbers of all pairs come first: the dot products are the
+    same and the rotation works on contiguous halves.
+
+    Args:
+        dim: channels of the query and of the result.
+        memory_dim: channels of keys and values.
+        heads: attention heads.
+    """
+
+    def __init__(self, dim: int, memory_dim: int, heads: int = 1, theta: float = 10000.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.rotary = RotaryTable(dim // heads, theta)
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(memory_dim, dim)
+        self.v_proj = nn.Linear(memory_dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+        order = torch.arange(dim).view(heads, -1, 2).transpose(1, 2).flatten()
+        self.register_buffer("_halves_first", order, persistent=False)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], unplaced: int = 0
+    ) -> Tensor:
+        """(B, N, dim), (B, M, memory_dim) x 2 -> (B, N, dim).
+
+        Args:
+            grid: (h, w) of the query, N = h w; the keys are a whole number of such grids ...
+            unplaced: ... followed by so many tokens that have no place and are not turned.
+        """
+        cosine, sine = self.rotary(grid, query)
+        q = rotate(self._project(self.q_proj, query), cosine, sine)
+        k = self._project(self.k_proj, key)
+        placed = k.shape[2] - unplaced
+        repeats = placed // q.shape[2]
+        if repeats > 1:
+            cosine, sine = cosine.repeat(repeats, 1), sine.repeat(repeats, 1)
+        k = torch.cat([rotate(k[:, :, :placed], cosine, sine), k[:, :, placed:]], dim=2)
+        v = self.v_proj(value).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def _project(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        """(B, T, *) -> (B, heads, T, dim / heads), pairs split into halves."""
+        projected = F.linear(x, layer.weight[self._halves_first], layer.bias[self._halves_first])
+        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, attention to the memory, perceptron; each normalised before and added after."""
+
+    def __init__(self, dim: int, memory_dim: int, mlp_dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = RotaryAttention(dim, dim, heads)
+        self.cross_attn_image = RotaryAttention(dim, memory_dim, heads)
+        self.linear1 = nn.Linear(dim, mlp_dim)
+        self.linear2 = nn.Linear(mlp_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, memory: Tensor, placed_memory: Tensor, grid: tuple[int, int], pointer_tokens: int
+    ) -> Tensor:
+        normed = self.norm1(x)
+        x = x + self.dropout(self.self_attn(normed, normed, normed, grid))
+        x = x + self.dropout(self.cross_attn_image(self.norm2(x), placed_memory, memory, grid, pointer_tokens))
+        hidden = self.dropout(F.relu(self.linear1(self.norm3(x))))
+        return x + self.dropout(self.linear2(hidden))
+
+
+class MemoryAttention(nn.Module):
+    """A stack of such layers.
+
+    Args:
+        dim: channels of the image embedding.
+        memory_dim: channels of the memories.
+        layers, heads, mlp_dim: depth, attention heads, inner width of the perceptrons.
+        position_weight: how much of the position encoding is added to the embedding at the start.
+        dropout: in training only.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        memory_dim: int = 64,
+        layers: int = 4,
+        heads: int = 1,
+        mlp_dim: int = 2048,
+        position_weight: float = 0.1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.position_weight = position_weight
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(dim, memory_dim, mlp_dim, heads, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        current: Tensor,
+        current_position: Tensor,
+        memory: Tensor,
+        memory_position: Tensor,
+        grid: tuple[int, int],
+        pointer_tokens: int = 0,
+    ) -> Tensor:
+        """Condition (B, h w, dim) on (B, M, memory_dim).
+
+        Args:
+            current, current_position: the slice's embedding and its position encoding (batch B or 1), row by row.
+            memory, memory_position: remembered slices, each h w tokens, then the pointers' tokens.
+            grid: (h, w).
+            pointer_tokens: number of the last tokens of ``memory``, which have no place in the grid.
+        """
+        x = current + self.position_weight * current_position
+        placed_memory = memory + memory_position
+        for layer in self.layers:
+            x = layer(x, memory, placed_memory, grid, pointer_tokens)
+        return self.norm(x)
