@@ -46,6 +46,7 @@ class MaskDecoder(nn.Module):
         multimask_token_pointers: with multimask, hand out the token of every candidate, not only the single one's.
         stability: (margin, threshold) in logits and IoU: outside of training, a single mask whose outline moves too
             much with the cut-off gives way to the best of the candidates; None switches it off.
+        widths: channels after the first and the second enlargement; dim / 4 and dim / 8 by default.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class MaskDecoder(nn.Module):
         object_score: bool = True,
         multimask_token_pointers: bool = True,
         stability: tuple[float, float] | None = (0.05, 0.98),
+        widths: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.dim = dim
+        middle, fine = widths or (dim // 4, dim // 8)
         self.transformer = transformer
         self.high_resolution = high_resolution
         self.object_score = object_score
@@ -76,17 +79,17 @@ class MaskDecoder(nn.Module):
             self.obj_score_token = nn.Embedding(1, dim)
             self.pred_obj_score_head = MultilayerPerceptron(dim, dim, 1, layers=3)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
-            LayerNorm2d(dim // 4),
+            nn.ConvTranspose2d(dim, middle, kernel_size=2, stride=2),
+            LayerNorm2d(middle),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.ConvTranspose2d(middle, fine, kernel_size=2, stride=2),
             nn.GELU(),
         )
         if high_resolution:
-            self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
-            self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
+            self.conv_s0 = nn.Conv2d(dim, fine, kernel_size=1)
+            self.conv_s1 = nn.Conv2d(dim, middle, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MultilayerPerceptron(dim, dim, dim // 8, layers=3) for _ in range(masks)
+            MultilayerPerceptron(dim, dim, fine, layers=3) for _ in range(masks)
         )
         self.iou_prediction_head = MultilayerPerceptron(
             dim, iou_head_dim, masks, layers=iou_head_depth, sigmoid=iou_sigmoid
@@ -147,9 +150,7 @@ class MaskDecoder(nn.Module):
         source = embedding + dense_prompts
         source = source.expand(batch, -1, -1, -1) if source.shape[0] != batch else source
         height, width = source.shape[-2:]
-        tokens, image = self.transformer(
-            tokens, source.flatten(2).transpose(1, 2), position.flatten(2).transpose(1, 2)
-        )
+        tokens, image = self.transformer(tokens, source.flatten(2).transpose(1, 2), position.flatten(2).transpose(1, 2))
         image = image.transpose(1, 2).reshape(batch, self.dim, height, width)
 
         first = int(self.object_score)
