@@ -25,7 +25,7 @@ class FPNNeck(nn.Module):
         top_down_levels: levels (0 = finest) that take part in the top-down pathway; the others are lateral only.
     """
 
-    def __init__(self, dim: int, channels: Sequence[int], top_down_levels: Sequence[int]) -> None:
+    def __init__(self, dim: int, channels: Sequence[int], top_down_levels: Sequence[int] = (2, 3)) -> None:
         super().__init__()
         # Official checkpoints count the convolutions from the coarsest level.
         self.convs = nn.ModuleList(_Lateral(width, dim) for width in reversed(channels))

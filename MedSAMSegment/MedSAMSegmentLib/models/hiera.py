@@ -61,9 +61,7 @@ class MultiScaleBlock(nn.Module):
         pool: halve the grid.
     """
 
-    def __init__(
-        self, dim: int, out_dim: int, heads: int, window: int, pool: bool, mlp_ratio: float = 4.0
-    ) -> None:
+    def __init__(self, dim: int, out_dim: int, heads: int, window: int, pool: bool, mlp_ratio: float = 4.0) -> None:
         super().__init__()
         self.window = window
         self.pool = pool
@@ -129,9 +127,7 @@ class Hiera(nn.Module):
                 if len(self.blocks) in global_attention_blocks:
                     window = 0
                 out_dim = embed_dim * 2**stage
-                self.blocks.append(
-                    MultiScaleBlock(dim, out_dim, heads * 2**stage, window, pool=first_of_later_stage)
-                )
+                self.blocks.append(MultiScaleBlock(dim, out_dim, heads * 2**stage, window, pool=first_of_later_stage))
                 dim = out_dim
             self.stage_ends.append(len(self.blocks) - 1)
 

@@ -33,12 +33,8 @@ class RotaryAttention(nn.Module):
         self.k_proj = nn.Linear(memory_dim, dim)
         self.v_proj = nn.Linear(memory_dim, dim)
         self.out_proj = nn.Linear(dim, dim)
-        order = torch.arange(dim).view(heads, -1, 2).transpose(1, 2).flatten()
-        self.register_buffer("_halves_first", order, persistent=False)
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], unplaced: int = 0
-    ) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], unplaced: int = 0) -> Tensor:
         """(B, N, dim), (B, M, memory_dim) x 2 -> (B, N, dim).
 
         Args:
@@ -58,8 +54,9 @@ class RotaryAttention(nn.Module):
 
     def _project(self, layer: nn.Linear, x: Tensor) -> Tensor:
         """(B, T, *) -> (B, heads, T, dim / heads), pairs split into halves."""
-        projected = F.linear(x, layer.weight[self._halves_first], layer.bias[self._halves_first])
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        weight = layer.weight.unflatten(0, (self.heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+        bias = layer.bias.unflatten(0, (self.heads, -1, 2)).transpose(1, 2).flatten()
+        return F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class MemoryAttentionLayer(nn.Module):

@@ -1,0 +1,203 @@
+"""What a model is, as data: architecture, sizes, how its input is prepared, where its weights come from, licence."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from ..errors import CheckpointError
+
+_RESIZE_RULES = ("stretch", "longest-side")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How windowed intensities, 0 to 1, become the network's input.
+
+    ``(value - mean) / std`` a channel; grey values are repeated over the channels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: str = "stretch"
+    """"stretch": both sides become the image size; "longest-side": the aspect ratio is kept and the rest padded."""
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+
+@dataclass(frozen=True)
+class CheckpointOrigin:
+    """Where the weights come from and how they are recognised."""
+
+    file_name: str
+    url: str = ""
+    """Where the publisher offers the file; empty if it comes with this package."""
+    bytes: int | None = None
+    sha256: str = ""
+    provenance: str = ""
+    """Who says so: how size and hash are known."""
+
+    @property
+    def is_bundled(self) -> bool:
+        return not self.url
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Of the weights (the code of this project is Apache-2.0)."""
+
+    identifier: str
+    summary: str
+    """In plain words: what one may do."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model that can be loaded by name; pure data, checked when it is made from the catalog."""
+
+    name: str
+    title: str
+    architecture: str
+    hyper_parameters: Mapping[str, Any] = field(hash=False)
+    """Keyword arguments of the architecture's parts, read-only; see ``models.build``."""
+    image_size: int
+    """Side of the square the network was trained on, pixels."""
+    preprocessing: Preprocessing
+    checkpoint: CheckpointOrigin
+    licence: Licence
+    notes: str = ""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """Check and convert one entry of a catalog.
+
+        Raises:
+            CheckpointError: ``INVALID_MODEL_SPEC`` names the entry and the field.
+        """
+        reader = _Reader(str(data.get("name", "(nameless)")), data)
+        spec = cls(
+            name=reader.text("name"),
+            title=reader.text("title"),
+            architecture=reader.text("architecture"),
+            hyper_parameters=_frozen(reader.mapping("hyper_parameters")),
+            image_size=reader.positive_integer("image_size"),
+            preprocessing=_preprocessing(reader.nested("preprocessing")),
+            checkpoint=_origin(reader.nested("checkpoint")),
+            licence=_licence(reader.nested("licence")),
+            notes=reader.text("notes", default=""),
+        )
+        reader.finish()
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry again, as plain containers that JSON can hold; ``from_dict`` takes it back."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+
+def _preprocessing(reader: _Reader) -> Preprocessing:
+    mean, std = reader.numbers("mean"), reader.numbers("std")
+    if len(mean) != len(std) or not mean or min(std) <= 0:
+        raise reader.error("mean", "needs as many channels as 'std', whose values must be positive")
+    resize = reader.text("resize", default="stretch")
+    if resize not in _RESIZE_RULES:
+        raise reader.error("resize", f"must be one of {', '.join(_RESIZE_RULES)}")
+    reader.finish()
+    return Preprocessing(mean, std, resize)
+
+
+def _origin(reader: _Reader) -> CheckpointOrigin:
+    size = reader.positive_integer("bytes", optional=True)
+    sha256 = reader.text("sha256", default="")
+    if sha256 and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+        raise reader.error("sha256", "must be 64 lower-case hexadecimal digits")
+    origin = CheckpointOrigin(
+        file_name=reader.text("file_name"),
+        url=reader.text("url", default=""),
+        bytes=size,
+        sha256=sha256,
+        provenance=reader.text("provenance", default=""),
+    )
+    if origin.url and not origin.url.startswith("https://"):
+        raise reader.error("url", "must begin with https://")
+    if "/" in origin.file_name or "\\" in origin.file_name or origin.file_name.startswith("."):
+        raise reader.error("file_name", "must be a plain file name")
+    reader.finish()
+    return origin
+
+
+def _licence(reader: _Reader) -> Licence:
+    licence = Licence(identifier=reader.text("identifier"), summary=reader.text("summary"))
+    reader.finish()
+    return licence
+
+
+class _Reader:
+    """Takes fields out of a mapping, checks their types and complains about what is missing or left over."""
+
+    def __init__(self, place: str, data: Mapping[str, Any]) -> None:
+        self.place = place
+        self.data = dict(data)
+
+    def error(self, key: str, problem: str) -> CheckpointError:
+        return CheckpointError(
+            "INVALID_MODEL_SPEC",
+            f"Model entry '{self.place}': '{key}' {problem}.",
+            "Correct the catalog or reinstall the package.",
+        )
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.data.pop(key, default)
+        if not isinstance(value, str) or (default is None and not value):
+            raise self.error(key, "must be a non-empty text" if default is None else "must be a text")
+        return value
+
+    def positive_integer(self, key: str, optional: bool = False) -> Any:
+        value = self.data.pop(key, None)
+        if value is None and optional:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            raise self.error(key, "must be a positive whole number")
+        return value
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        value = self.data.pop(key, None)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, int | float) for v in value):
+            raise self.error(key, "must be a list of numbers")
+        return tuple(float(v) for v in value)
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        value = self.data.pop(key, None)
+        if not isinstance(value, Mapping):
+            raise self.error(key, "must be an object")
+        return value
+
+    def nested(self, key: str) -> _Reader:
+        return _Reader(f"{self.place}.{key}", self.mapping(key))
+
+    def finish(self) -> None:
+        if self.data:
+            raise self.error(next(iter(self.data)), "is not a known field")
+
+
+def _frozen(value: Any) -> Any:
+    """The same data without mutable containers."""
+    if isinstance(value, Mapping):
+        return types.MappingProxyType({key: _frozen(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, tuples and dataclasses as dictionaries and lists."""
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
