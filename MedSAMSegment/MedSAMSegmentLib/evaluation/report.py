@@ -1,0 +1,124 @@
+"""The outcome of an evaluation: one row an object, averages by group, and the files made of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from ..export.atomic import atomic_path
+from .jitter import IndexBox
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """One object of one case, segmented once.
+
+    Attributes:
+        voxels: size of the truth.
+        box: the prompt as half-open index ranges in array order (k, j, i).
+        dice, nsd, hd95: see ``metrics.Agreement``.
+        seconds: wall-clock time of this object; the first of a scan carries what the method prepares once.
+    """
+
+    case: str
+    group: str
+    object: str
+    voxels: int
+    box: IndexBox
+    dice: float
+    nsd: float | None
+    hd95: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """Averages over the objects of a group; ``nsd`` is ``None`` where no object has a surface score."""
+
+    group: str
+    count: int
+    dice: float
+    dice_median: float
+    dice_worst: float
+    nsd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All scores of one method, with the settings that produced them."""
+
+    method: str
+    manifest: str
+    jitter: int
+    seed: int
+    tolerance_mm: float
+    scores: tuple[ObjectScore, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def groups(self) -> list[GroupSummary]:
+        """Summaries in the order in which the groups first appear."""
+        return [
+            summarise(name, [score for score in self.scores if score.group == name])
+            for name in dict.fromkeys(score.group for score in self.scores)
+        ]
+
+    def group(self, name: str) -> GroupSummary:
+        """The summary of one group; ``KeyError`` when the report has no object of it."""
+        for summary in self.groups():
+            if summary.group == name:
+                return summary
+        raise KeyError(name)
+
+    def mean_dice(self) -> float:
+        """Mean of the group means, so that a group with many small objects does not outweigh the others."""
+        return fmean(summary.dice for summary in self.groups())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: settings, group summaries, objects."""
+        return {
+            "method": self.method,
+            "manifest": self.manifest,
+            "jitter": self.jitter,
+            "seed": self.seed,
+            "tolerance_mm": self.tolerance_mm,
+            "settings": self.settings,
+            "groups": [asdict(summary) for summary in self.groups()],
+            "objects": [asdict(score) for score in self.scores],
+        }
+
+    def write_json(self, path: str | Path) -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def write_csv(self, path: str | Path) -> None:
+        """One line an object; the box as ``k0:k1/j0:j1/i0:i1``."""
+        names = [item.name for item in fields(ObjectScore)]
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["method", "jitter", "seed", *names])
+            for score in self.scores:
+                row = asdict(score)
+                row["box"] = "/".join(f"{low}:{high}" for low, high in score.box)
+                values = ("" if row[name] is None else row[name] for name in names)
+                writer.writerow([self.method, self.jitter, self.seed, *values])
+
+
+def summarise(name: str, scores: Sequence[ObjectScore]) -> GroupSummary:
+    """Averages of a non-empty list of scores."""
+    overlaps = [score.dice for score in scores]
+    surfaces = [score.nsd for score in scores if score.nsd is not None]
+    return GroupSummary(
+        name,
+        len(scores),
+        fmean(overlaps),
+        median(overlaps),
+        min(overlaps),
+        fmean(surfaces) if surfaces else None,
+        fmean(score.seconds for score in scores),
+    )
