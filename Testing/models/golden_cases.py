@@ -1,0 +1,301 @@
+"""What the golden arrays of each official checkpoint layout are made from, with this project's networks.
+
+``PRODUCERS`` names, for the layout of a golden file (its ``weights``), a class whose method ``stage(name)`` returns
+all arrays of that stage by their name after the slash.  A further architecture is one more entry.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from MedSAMSegmentLib.checkpoints import LoadedModel, find_model
+from MedSAMSegmentLib.checkpoints.loading import network_with_weights
+from MedSAMSegmentLib.inference.official import OfficialPrompt, OfficialTracker, largest_component, network_picture
+
+Arrays = dict[str, Any]
+
+
+class _Sam2Case:
+    """A network with the golden weights and the inputs of one golden file."""
+
+    model_name: str
+
+    def __init__(self, weights: dict[str, np.ndarray], inputs: dict[str, np.ndarray], how: dict[str, str]) -> None:
+        self.spec = find_model(self.model_name)
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
+        self.network = network_with_weights(self.spec, tensors, "golden").requires_grad_(False)
+        self.inputs = SimpleNamespace(**inputs)
+        self.how = how
+
+    @torch.inference_mode()
+    def stage(self, name: str) -> Arrays:
+        return getattr(self, "stage_" + name)()
+
+    def _encoder_arrays(self, image: torch.Tensor, projected: bool) -> Arrays:
+        encoder = self.network.image_encoder
+        trunk = encoder.trunk(image)
+        levels = encoder.neck(trunk)[: len(encoder.strides)]
+        features = self.network.encode_image(image) if projected else None
+        pyramid = [*features.high_resolution, features.embedding] if features else levels
+        arrays = {f"trunk{i}": level for i, level in enumerate(trunk)}
+        arrays |= {f"fpn{i}": level for i, level in enumerate(pyramid)}
+        arrays |= {f"pos{i}": encoder.position_encoding(level) for i, level in enumerate(levels)}
+        return arrays | {"fpn0_256ch": levels[0]}
+
+    def _normalised(self, picture: np.ndarray) -> np.ndarray:
+        """(3, S, S) or (S, S) in [0, 1] -> network input."""
+        mean, std = (
+            np.array(v, np.float32)[:, None, None] for v in (self.spec.preprocessing.mean, self.spec.preprocessing.std)
+        )
+        return (picture - mean) / std
+
+
+class MedSam2Case(_Sam2Case):
+    """Volumes, tracked in the official order."""
+
+    model_name = "medsam2"
+
+    @cached_property
+    def tracker(self) -> OfficialTracker:
+        loaded = LoadedModel(self.spec, self.network, "golden", torch.device("cpu"))
+        return OfficialTracker(loaded, self.inputs.volume)
+
+    @cached_property
+    def key(self) -> int:
+        return int(self.inputs.vol_slice)
+
+    def stage_prep(self) -> Arrays:
+        size = self.spec.image_size
+        return {"images": np.stack([self._normalised(network_picture(s, size)) for s in self.inputs.volume])}
+
+    def stage_encoder(self) -> Arrays:
+        picture = network_picture(self.inputs.volume[self.key], self.spec.image_size)
+        return self._encoder_arrays(torch.from_numpy(self._normalised(picture))[None], projected=True)
+
+    def stage_memory_attention(self) -> Arrays:
+        names = ("attn_curr", "attn_curr_pos", "attn_memory", "attn_memory_pos")
+        tokens = [torch.from_numpy(getattr(self.inputs, name)).transpose(0, 1) for name in names]
+        side = int(tokens[0].shape[1] ** 0.5)
+        conditioned = self.network.memory_attention(*tokens, grid=(side, side), pointer_tokens=8)
+        return {"out": conditioned.transpose(0, 1)}
+
+    def stage_box(self) -> Arrays:
+        self.tracker.reset()
+        return {"click_logits": self._prompt_box()[:, None]}
+
+    def stage_forward(self) -> Arrays:
+        self.stage_box()
+        arrays = self._pass()
+        prompted, following = self.tracker.state(self.key).memory, self.tracker.state(self.key + 1).memory
+        arrays |= {"cond_memory_features": prompted.features, "cond_memory_pos": prompted.position}
+        return arrays | {"next_memory_features": following.features}
+
+    def stage_reverse(self) -> Arrays:
+        self.stage_box()
+        return self._pass(reverse=True)
+
+    def stage_union(self) -> Arrays:
+        mask = self._both_ways(OfficialPrompt(box=self._corners(self.inputs.vol_box)))
+        return {"mask3d": mask, "largest_component": largest_component(mask)}
+
+    def stage_mask(self) -> Arrays:
+        return {"click_logits": self._prompt_mask()[:, None]}
+
+    def stage_mask_forward(self) -> Arrays:
+        self._prompt_mask()
+        arrays = self._pass()
+        return arrays | {"cond_memory_features": self.tracker.state(self.key).memory.features}
+
+    def stage_mask_reverse(self) -> Arrays:
+        self._prompt_mask()
+        return self._pass(reverse=True)
+
+    def stage_mask_union(self) -> Arrays:
+        return {"mask3d": self._both_ways(OfficialPrompt(mask=self._mask_of_box()))}
+
+    def stage_two_objects(self) -> Arrays:
+        self.stage_box()
+        self.tracker.prompt(self.key, 2, OfficialPrompt(box=self._corners(self.inputs.vol_box2)))
+        return self._pass()
+
+    def stage_two_objects_offset(self) -> Arrays:
+        self.stage_box()
+        self.tracker.prompt(self.key + 1, 2, OfficialPrompt(box=self._corners(self.inputs.vol_box2)))
+        return self._pass()
+
+    def stage_correction(self) -> Arrays:
+        self.stage_box()
+        self._pass()
+        points = [tuple(point) for point in self.inputs.vol_fix_points.tolist()]
+        prompt = OfficialPrompt(points=points, labels=self.inputs.vol_fix_labels.tolist())
+        logits = self.tracker.prompt(int(self.inputs.vol_fix_slice), 1, prompt)
+        return {"click_logits": logits[:, None], **self._pass()}
+
+    def stage_point(self) -> Arrays:
+        self.tracker.reset()
+        point = tuple(self.inputs.vol_fix_points[0].tolist())
+        logits = self.tracker.prompt(self.key, 1, OfficialPrompt(points=[point], labels=[1]))
+        features = self.tracker._features(self.key)
+        rows, columns = self.inputs.volume.shape[1:]
+        place = torch.tensor([[point]]) / torch.tensor([columns, rows]) * self.spec.image_size
+        embedding = self.network.without_memory(features)
+        decoded = self.network.decode(
+            embedding, features.high_resolution, place, torch.ones(1, 1, dtype=torch.long), multimask=True
+        )
+        return {"click_logits": logits[:, None], "ious": decoded.candidate_ious}
+
+    def stage_absent_forward(self) -> Arrays:
+        change = re.search(r"weight (\S+) lowered by ([\d.]+)", self.how["absent_forward/masks"])
+        weight, amount = self.network.get_parameter(change[1]), float(change[2])
+        weight -= amount
+        try:
+            arrays = self.stage_forward()
+        finally:
+            weight += amount
+        return arrays
+
+    def _corners(self, box: np.ndarray) -> tuple[float, ...]:
+        return tuple(box.tolist())
+
+    def _prompt_box(self) -> np.ndarray:
+        return self.tracker.prompt(self.key, 1, OfficialPrompt(box=self._corners(self.inputs.vol_box)))
+
+    def _mask_of_box(self) -> np.ndarray:
+        self.tracker.reset()
+        return self._prompt_box()[0] > 0
+
+    def _prompt_mask(self) -> np.ndarray:
+        mask = self._mask_of_box()
+        self.tracker.reset()
+        return self.tracker.prompt(self.key, 1, OfficialPrompt(mask=mask))
+
+    def _pass(self, reverse: bool = False) -> Arrays:
+        visited = dict(self.tracker.propagate(None if not reverse else self.key, reverse))
+        order = sorted(visited)
+        states = [self.tracker.state(index) for index in order]
+        logits = np.stack([visited[index] for index in order])[:, :, None]
+        return {
+            "slices": np.array(order),
+            "low_res_logits": torch.stack([state.low_res_logits for state in states]),
+            "object_score_logits": torch.stack([state.object_score_logits for state in states]),
+            "obj_ptr": torch.stack([state.object_pointer for state in states]),
+            "video_res_logits": logits,
+            "masks": logits > 0,
+        }
+
+    def _both_ways(self, prompt: OfficialPrompt) -> np.ndarray:
+        mask = np.zeros(self.inputs.volume.shape, bool)
+        for step in self.tracker.both_ways(self.key, [prompt]):
+            mask[step.index] |= step.logits[0] > 0
+        return mask
+
+
+class Sam2ImageCase(_Sam2Case):
+    """Single images, prompted without memory."""
+
+    model_name = "sam2.1-tiny"
+
+    @cached_property
+    def image(self) -> torch.Tensor:
+        size = (self.spec.image_size, self.spec.image_size)
+        picture = torch.from_numpy(self.inputs.image).permute(2, 0, 1)[None].float() / 255
+        stretched = F.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return torch.from_numpy(self._normalised(stretched[0].numpy()))[None]
+
+    @cached_property
+    def features(self) -> Any:
+        return self.network.encode_image(self.image)
+
+    def stage_prep(self) -> Arrays:
+        return {"network_input": self.image[0]}
+
+    def stage_encoder(self) -> Arrays:
+        return self._encoder_arrays(self.image, projected=False)
+
+    def stage_features(self) -> Arrays:
+        fine, middle = self.features.high_resolution
+        return {"image_embed": self.network.without_memory(self.features), "high_res0": fine, "high_res1": middle}
+
+    def stage_prompt(self) -> Arrays:
+        size = (self.spec.image_size, self.spec.image_size)
+        encode = lambda prompt: self.network.encode_prompts(*prompt, None, size)[0]  # noqa: E731
+        box, points = self._boxes(self.inputs.box), self._points(3)
+        grid = self.features.embedding.shape[-2:]
+        return {
+            "dense_pe": self.network.sam_prompt_encoder.dense_position(grid),
+            "box_sparse": encode(box),
+            "points_sparse": encode(points),
+            "box_points_sparse": encode(_joined(box, points)),
+        }
+
+    def stage_box(self) -> Arrays:
+        return self._predictions(self._boxes(self.inputs.box))
+
+    def stage_point1(self) -> Arrays:
+        return self._predictions(self._points(1))
+
+    def stage_points(self) -> Arrays:
+        return self._predictions(self._points(3))
+
+    def stage_box_points(self) -> Arrays:
+        return self._predictions(_joined(self._boxes(self.inputs.box), self._points(3)))
+
+    def stage_box_mask(self) -> Arrays:
+        return self._predictions(self._boxes(self.inputs.box), torch.from_numpy(self.inputs.mask_logits)[None])
+
+    def stage_two_boxes(self) -> Arrays:
+        return self._predictions(self._boxes(self.inputs.box, self.inputs.box2))
+
+    def _scaled(self, places: np.ndarray) -> torch.Tensor:
+        rows, columns = self.inputs.image.shape[:2]
+        return torch.from_numpy(places) / torch.tensor([columns, rows]) * self.spec.image_size
+
+    def _boxes(self, *boxes: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._scaled(np.stack(boxes).reshape(-1, 2, 2)), torch.tensor([[2, 3]] * len(boxes))
+
+    def _points(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.from_numpy(self.inputs.point_labels[:count])[None]
+        return self._scaled(self.inputs.points[None, :count]), labels
+
+    def _predictions(self, prompt: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None) -> Arrays:
+        network, features = self.network, self.features
+        embedding = network.without_memory(features)
+        squeeze = (lambda x: x[0]) if len(prompt[0]) == 1 else (lambda x: x)
+        arrays: Arrays = {}
+        for kind in ("multi", "single"):
+            decoded = network.decode(embedding, features.high_resolution, *prompt, mask, multimask=kind == "multi")
+            logits = decoded.candidate_logits
+            original = F.interpolate(logits, size=self.inputs.image.shape[:2], mode="bilinear", align_corners=False)
+            arrays |= {
+                f"{kind}_low_res": squeeze(logits.clamp(-32, 32)),
+                f"{kind}_iou": squeeze(decoded.candidate_ious),
+                f"{kind}_logits": squeeze(original),
+                f"{kind}_mask": squeeze(original) > 0,
+            }
+        sparse, dense = network.encode_prompts(*prompt, mask, (self.spec.image_size, self.spec.image_size))
+        position = network.sam_prompt_encoder.dense_position(embedding.shape[-2:])
+        everything = network.sam_mask_decoder.predict_masks(
+            embedding, position, sparse, dense, features.high_resolution
+        )
+        return arrays | {
+            "all_iou": everything.ious,
+            "object_score_logits": everything.object_score_logits,
+            "mask_tokens": everything.mask_tokens,
+        }
+
+
+def _joined(*prompts: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    places, labels = zip(*prompts, strict=True)
+    return torch.cat(places, dim=1), torch.cat([label.long() for label in labels], dim=1)
+
+
+PRODUCERS: dict[str, type[_Sam2Case]] = {
+    "medsam2_hiera_t512": MedSam2Case,
+    "sam2.1_hiera_tiny": Sam2ImageCase,
+}
