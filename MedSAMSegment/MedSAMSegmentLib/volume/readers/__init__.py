@@ -42,6 +42,17 @@ _SUFFIXES = {
 }
 
 
+_TITLES = {
+    "nifti": "NIfTI",
+    "freesurfer": "FreeSurfer",
+    "nrrd": "NRRD",
+    "metaimage": "MetaImage",
+    "gipl": "GIPL",
+    "npz": "NumPy .npz",
+    "dicom": "DICOM",
+}
+
+
 def read_volume(path: str | os.PathLike[str], series: str | int | None = None) -> Volume:
     """Read a scan.
 
@@ -145,7 +156,7 @@ def detect_format(path: Path) -> str:
         )
     raise InputError(
         "WRONG_FORMAT",
-        f"{path.name} is named like a {promised} file but holds something else.",
+        f"{path.name} is named like a {_TITLES.get(promised, promised)} file but holds something else.",
         "Check that it was copied completely and has the right suffix.",
     )
 
