@@ -137,7 +137,7 @@ class Geometry:
     @cached_property
     def inverse_affine(self) -> FloatArray:
         """4x4 matrix from LPS millimetres to index ``(i, j, k, 1)``, read-only."""
-        inverse: FloatArray = np.linalg.inv(self.affine)
+        inverse = np.array(np.linalg.inv(self.affine), dtype=np.float64)
         inverse.flags.writeable = False
         return inverse
 

@@ -83,6 +83,27 @@ def reading(path: Path, kind: str) -> Iterator[None]:
             logger.disabled = state
 
 
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Discards what C and C++ libraries write straight to the process's standard error.
+
+    Python's own means do not reach such text. It holds for the whole process, so it encloses single library calls only.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # a process without standard error, such as a program with windows only
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
 def truncated(path: Path) -> InputError:
     return InputError(
         "TRUNCATED_FILE",

@@ -6,6 +6,7 @@ the standard leaves open and most programs do; a note says so when the two disag
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .common import (
     not_three_dimensional,
     reading,
     rescaled,
+    truncated,
 )
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -57,14 +59,13 @@ def read_nifti(path: Path) -> Volume:
         if codes == (0, 0):
             notes.append("The file has no position in space; left and right are assumed as in old Analyze files.")
         elif all(codes):
-            corners = np.array(image.shape[:3])[:, None] * np.indices((2, 2, 2)).reshape(3, -1)
+            corners = np.array((*image.shape, 1, 1)[:3])[:, None] * np.indices((2, 2, 2)).reshape(3, -1)
             distance = np.abs((header.get_sform() - header.get_qform())[:3] @ np.vstack([corners, np.ones(8)])).max()
             if distance > _FORM_TOLERANCE:
                 notes.append(
                     f"Its two positions in space (sform, qform) differ by {distance:.1f} mm; the sform was taken."
                 )
-        slope, intercept = header.get_slope_inter()
-        return _volume(path, image, affine, slope, intercept, notes)
+        return _volume(path, image, affine, notes)
 
 
 def read_freesurfer(path: Path) -> Volume:
@@ -73,7 +74,7 @@ def read_freesurfer(path: Path) -> Volume:
         import nibabel
 
         image: Any = nibabel.load(path, mmap=False)
-        return _volume(path, image, np.asarray(image.affine, dtype=np.float64), 1.0, 0.0, [])
+        return _volume(path, image, np.asarray(image.affine, dtype=np.float64), [])
 
 
 def _check_spacing(path: Path) -> None:
@@ -101,15 +102,16 @@ def _check_spacing(path: Path) -> None:
         )
 
 
-def _volume(
-    path: Path, image: Any, affine: NDArray[np.float64], slope: float | None, intercept: float | None, notes: list[str]
-) -> Volume:
+def _volume(path: Path, image: Any, affine: NDArray[np.float64], notes: list[str]) -> Volume:
+    """The volume of an opened image whose header was read but not its voxels; ``affine`` is index to RAS mm."""
     shape = tuple(int(n) for n in image.shape)
+    if len(shape) == 5 and shape[3] == 1 and shape[4] > 1:
+        raise coloured(path)  # how NIfTI stores vectors
     if len(shape) > 3 and max(shape[3:]) > 1:
         raise not_three_dimensional(path, shape)
-    shape = (*shape, 1, 1)[:3] if len(shape) < 3 else shape[:3]
-    if len(image.shape) > 3:
+    if len(shape) > 3:
         notes.append("The empty fourth dimension was dropped.")
+    width, height, depth = (*shape, 1, 1)[:3]
     kind = image.get_data_dtype()
     if kind.fields is not None:
         raise coloured(path)
@@ -117,18 +119,35 @@ def _volume(
         raise InputError(
             "UNSUPPORTED_VOXELS", f"The voxels of {path.name} are complex numbers.", "Save the magnitude as a file."
         )
-    geometry = Geometry((shape[2], shape[1], shape[0]), _RAS_TO_LPS @ affine)
-    check_size(path, shape)
-    data_file = Path(image.file_map["image"].filename)
-    compressed = data_file.suffix.lower() in (".gz", ".mgz")
-    check_stored_bytes(data_file, int(np.prod(shape, dtype=np.int64)) * kind.itemsize, compressed)
-    stored = _stored(image).reshape(shape, order="F").T
-    voxels = rescaled(stored, 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
+    geometry = Geometry((depth, height, width), _RAS_TO_LPS @ affine)
+    check_size(path, geometry.shape)
+    proxy = image.dataobj
+    stored = _stored(Path(image.file_map["image"].filename), proxy.offset, np.dtype(proxy.dtype), geometry.shape)
     if geometry.is_sheared():
         notes.append("Its voxel axes are not at right angles.")
+    voxels = rescaled(stored, float(proxy.slope), float(proxy.inter))
     return Volume(voxels, geometry, name=display_name(path), notes=tuple(notes))
 
 
-def _stored(image: Any) -> NDArray[Any]:
-    proxy = image.dataobj
-    return np.asanyarray(proxy.get_unscaled() if hasattr(proxy, "get_unscaled") else proxy)
+def _stored(file: Path, offset: int, kind: np.dtype[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """The numbers in the file as [k, j, i], unscaled.
+
+    A compressed file is read to its end, which is what makes gzip compare its checksum: damage must not become voxels.
+    """
+    with file.open("rb") as stream:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    needed = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    check_stored_bytes(file, needed, compressed)
+    voxels = np.empty(shape, kind)
+    with gzip.open(file) if compressed else file.open("rb") as stream:
+        stream.seek(offset)
+        buffer = voxels.reshape(-1).view(np.uint8).data
+        filled = 0
+        while filled < needed:
+            count = stream.readinto(buffer[filled:])
+            if not count:
+                raise truncated(file)
+            filled += count
+        while compressed and stream.read(1 << 20):
+            pass
+    return voxels

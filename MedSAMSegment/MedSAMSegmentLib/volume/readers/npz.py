@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..geometry import Geometry
 from ..volume import Volume
-from .common import check_size, check_stored_bytes, coloured, display_name, not_three_dimensional, reading
+from .common import check_size, check_stored_bytes, coloured, display_name, not_three_dimensional, reading, truncated
 
 
 def read_npz(path: Path, key: str = "imgs") -> Volume:
@@ -24,7 +24,7 @@ def read_npz(path: Path, key: str = "imgs") -> Volume:
         key: the array to read: ``"imgs"``, or ``"gts"`` for its labels.
 
     Raises:
-        InputError: ``WRONG_FORMAT`` (not an .npz, or without that array), ``RGB_VOLUME``, ``FOUR_DIMENSIONAL``,
+        InputError: ``WRONG_FORMAT`` (without that array), ``RGB_VOLUME``, ``FOUR_DIMENSIONAL``,
             ``BAD_SPACING``, ``BAD_AFFINE``, ``EMPTY_VOLUME``, ``NON_FINITE_VOXELS``, ``TRUNCATED_FILE``,
             ``UNREADABLE_FILE``, ``TOO_BIG``.
     """
@@ -32,11 +32,7 @@ def read_npz(path: Path, key: str = "imgs") -> Volume:
         try:
             archive = np.load(path, allow_pickle=False)
         except zipfile.BadZipFile:
-            archive = None
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(
-                "WRONG_FORMAT", f"{path.name} is not an .npz archive, or not a complete one.", "Copy it again."
-            )
+            raise truncated(path) from None  # the list of contents is at the end of a zip file
         with archive:
             if key not in archive:
                 raise InputError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..geometry import Geometry
 from ..volume import Volume
-from .common import check_size, coloured, display_name, reading, too_big
+from .common import check_size, coloured, display_name, reading, silent_stderr, too_big
 
 _GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -41,13 +41,15 @@ def read_picture(path: Path, as_labels: bool = False) -> Volume:
             raise too_big(f"{path.name} has more pixels than this program takes.") from None
         notes = ["A picture without physical size: one pixel counts as 1 mm."]
         with picture:
-            # An animated GIF-like PNG also has frames; only TIFF pages are slices.
+            # Animated PNGs have frames too, but only TIFF pages are slices.
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             check_size(path, (pages, picture.height, picture.width))
             slices = []
             for page in range(pages):
                 if pages > 1:
                     picture.seek(page)
+                with silent_stderr():
+                    picture.load()
                 slices.append(_grey(path, picture, pages, as_labels, notes))
                 if slices[-1].shape != slices[0].shape or slices[-1].dtype != slices[0].dtype:
                     raise InputError(

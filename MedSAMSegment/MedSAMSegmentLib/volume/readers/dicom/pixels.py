@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
-from ..common import rescaled
+from ..common import rescaled, silent_stderr
 from .headers import SliceHeader
 
 #: JPEG lossless, processes 14 and 14 SV1: decoded by the GDCM inside SimpleITK, as pydicom has no permissive decoder.
@@ -58,6 +58,9 @@ def _decode(header: SliceHeader, who: str) -> NDArray[Any]:
         if syntax in _JPEG_LOSSLESS:
             plane = _decode_jpeg_lossless(header, data)
             slope, intercept = 1.0, 0.0  # GDCM has applied them
+        elif syntax.is_encapsulated:
+            with silent_stderr():
+                plane = data.pixel_array
         else:
             plane = data.pixel_array
     except Exception:
@@ -88,4 +91,6 @@ def _decode_jpeg_lossless(header: SliceHeader, data: Any) -> NDArray[Any]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(header.path))
-    return sitk.GetArrayFromImage(reader.Execute()).reshape(header.rows, header.columns)
+    with silent_stderr():
+        image = reader.Execute()
+    return sitk.GetArrayFromImage(image).reshape(header.rows, header.columns)
