@@ -14,7 +14,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut (He et al., 2016), with group normalisation and GELU."""
+    """Two 3 x 3 convolutions around a shortcut (He et al., 2016), with group normalisation and ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.gelu(self.norm1(self.conv1(x)))
-        return F.gelu(x + self.norm2(self.conv2(hidden)))
+        hidden = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(hidden)))
 
 
 class ConvTrunk(nn.Module):
@@ -49,7 +49,7 @@ class ConvTrunk(nn.Module):
             kernel = 5 if previous == in_channels else 3
             reduce = nn.Conv2d(previous, width, kernel, stride=2, padding=kernel // 2, bias=False)
             residual = [ResidualBlock(width) for _ in range(depth)]
-            self.stages.append(nn.Sequential(reduce, group_norm(width), nn.GELU(), *residual))
+            self.stages.append(nn.Sequential(reduce, group_norm(width), nn.ReLU(), *residual))
             previous = width
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -76,11 +76,11 @@ class DensePromptEncoder(nn.Module):
 
     def __init__(self, fine: int, middle: int, coarse: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(DENSE_CHANNELS, fine, 3, padding=1), group_norm(fine), nn.GELU())
+        self.stem = nn.Sequential(nn.Conv2d(DENSE_CHANNELS, fine, 3, padding=1), group_norm(fine), nn.ReLU())
         self.fine = nn.Conv2d(fine, fine, 3, padding=1)
-        self.reduce1 = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), group_norm(middle), nn.GELU())
+        self.reduce1 = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), group_norm(middle), nn.ReLU())
         self.middle = nn.Conv2d(middle, middle, 1)
-        self.reduce2 = nn.Sequential(nn.Conv2d(middle, coarse, 3, stride=2, padding=1), group_norm(coarse), nn.GELU())
+        self.reduce2 = nn.Sequential(nn.Conv2d(middle, coarse, 3, stride=2, padding=1), group_norm(coarse), nn.ReLU())
         self.coarse = nn.Conv2d(coarse, coarse, 1)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:

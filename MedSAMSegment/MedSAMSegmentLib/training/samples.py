@@ -78,7 +78,8 @@ def _survey(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor] | None:
     """Bounding box of the target, (low, high) in the order x, y, z; None if it is too small or leaves the survey."""
     axis = torch.linspace(-SURVEY_EXTENT, SURVEY_EXTENT, SURVEY, device=device)
     level = scene.target_level((axis, axis, axis))
-    if int((level > 0).sum()) < 16:
+    edges = [level[[0, -1]], level[:, [0, -1]], level[:, :, [0, -1]]]
+    if int((level > 0).sum()) < 16 or any(bool((edge > 0).any()) for edge in edges):
         return None
     extents = [_extent_along(level, axis, dimension) for dimension in (2, 1, 0)]
     if any(extent is None for extent in extents):

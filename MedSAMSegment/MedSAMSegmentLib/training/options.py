@@ -1,0 +1,78 @@
+"""Everything a training run depends on, as one value that is saved with its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training.
+
+    Args:
+        kind: ``"slices"`` (every slice on its own) or ``"sequences"`` (with the network's memory).
+        steps: optimiser steps.
+        samples, slices: samples a batch, consecutive slices a sample.
+        size: rows and columns of the crop in pixels.
+    """
+
+    kind: str
+    steps: int
+    samples: int
+    slices: int
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("slices", "sequences"):
+            raise UsageError("BAD_STAGE", f"Unknown kind of training stage: {self.kind}.", "Use slices or sequences.")
+        if min(self.steps, self.samples, self.slices) < 1 or self.size % 16:
+            raise UsageError("BAD_STAGE", "A stage needs positive numbers and a crop size divisible by 16.")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """A run: network, data stream, schedule.
+
+    Args:
+        seed: fixes the initial weights and every batch.
+        learning_rate: peak of the one-cycle schedule (warm-up, then cosine to a hundredth) over all stages.
+        average: decay of the running average of the weights, which is what is saved as the result.
+        network: hyper-parameters given to `build_embedded`.
+    """
+
+    seed: int = 0
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    warm_up: int = 150
+    average: float = 0.998
+    gradient_norm: float = 1.0
+    network: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stages: tuple[Stage, ...] = (
+        Stage("slices", 950, samples=24, slices=2, size=96),
+        Stage("sequences", 1000, samples=8, slices=5, size=96),
+        Stage("sequences", 300, samples=6, slices=5, size=128),
+    )
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage a step (counted from 0 over the whole run) belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
+        stages = tuple(Stage(**stage) for stage in values["stages"])
+        return cls(**{**values, "stages": stages})

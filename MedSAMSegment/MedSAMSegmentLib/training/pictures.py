@@ -1,0 +1,80 @@
+"""Pictures a person looks at while a network trains: the curve, and sheets of samples with what the network makes of them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from ..models.embedded import EmbeddedNetwork, SlicePrompts
+from .samples import Batch, SampleOptions, make_batch
+
+_SHEET_STREAM = 1 << 50
+
+
+def draw_curve(log: Path, target: Path) -> None:
+    """Loss and Dice over the steps of a log (CSV as `run` writes it), smoothed, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for axes, columns in ((left, ["loss"]), (right, ["first", "guided", "tracked", "swept", "clicked"])):
+        for column in columns:
+            points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+            if points:
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, _smooth(list(values)), label=column)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    right.set_ylim(0.0, 1.0)
+    right.set_title("Dice on fresh synthetic slices")
+    figure.savefig(target, dpi=110)
+
+
+def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
+    smoothed: list[float] = []
+    total = 0.0
+    for index, value in enumerate(values):
+        total = weight * total + (1 - weight) * value
+        smoothed.append(total / (1 - weight ** (index + 1)))
+    return smoothed
+
+
+@torch.no_grad()
+def draw_samples(network: EmbeddedNetwork | None, target: Path, seed: int = 0, columns: int = 8, rows: int = 5) -> None:
+    """Sheet of synthetic slices with the box (yellow), the truth (green) and the network's mask from the box alone (red)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    batch = make_batch(seed, _SHEET_STREAM, rows * columns, SampleOptions(slices=1, looks=1))
+    logits = None if network is None else _first_masks(network, batch)
+    figure = Figure(figsize=(1.6 * columns, 1.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, axes in enumerate(figure.subplots(rows, columns).flat):
+        axes.imshow(batch.images[index, 1].numpy(), cmap="gray", vmin=0, vmax=1)
+        x0, y0, x1, y1 = batch.rectangles[index, 0].tolist()
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="gold", linewidth=0.8))
+        truth = batch.masks[index, 0]
+        if bool(truth.any()):
+            axes.contour(truth.numpy(), [0.5], colors="lime", linewidths=0.8)
+        if logits is not None and bool((logits[index] > 0).any()):
+            axes.contour(logits[index].numpy(), [0.0], colors="red", linewidths=0.8)
+        axes.set_axis_off()
+    figure.savefig(target, dpi=100)
+
+
+def _first_masks(network: EmbeddedNetwork, batch: Batch) -> torch.Tensor:
+    pictures = torch.stack([batch.images[:, 0], batch.images[:, 1], batch.images[:, 2]], dim=1)
+    device = next(network.parameters()).device
+    features = network.encode_slices(pictures.to(device))
+    prompts = SlicePrompts(batch.box_coordinates[:, 0].to(device), batch.slice_step.to(device))
+    output = network.segment_slice(network.without_memory(features), features.high_resolution, prompts)
+    return F.interpolate(output.logits, size=batch.masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0].cpu()

@@ -1,0 +1,70 @@
+"""The generator draws what its documentation says: reproducible samples whose boxes fit their masks."""
+
+from __future__ import annotations
+
+import torch
+from MedSAMSegmentLib.training.fields import Randomness, SmoothField, bspline_weights
+from MedSAMSegmentLib.training.samples import SampleOptions, make_batch
+
+
+def test_the_same_seed_and_step_give_the_same_batch() -> None:
+    options = SampleOptions(slices=2, size=64)
+    first, again = make_batch(3, 5, 4, options), make_batch(3, 5, 4, options)
+    other = make_batch(3, 6, 4, options)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_shapes_and_ranges() -> None:
+    batch = make_batch(1, 0, 6, SampleOptions(slices=3, size=96))
+    assert batch.images.shape == (6, 5, 96, 96)
+    assert batch.masks.shape == (6, 3, 96, 96)
+    assert batch.box_coordinates.shape == (6, 3, 3, 48, 48)
+    assert float(batch.images.min()) >= 0.0
+    assert float(batch.images.max()) <= 1.0
+    assert set(batch.masks.unique().tolist()) <= {0.0, 1.0}
+    assert bool(torch.isfinite(batch.images).all())
+
+
+def test_a_tight_box_holds_its_mask_and_is_not_much_larger() -> None:
+    batch = make_batch(2, 0, 60, SampleOptions(slices=1, size=96, jitter=0.0, looks=1))
+    filled = 0
+    for image_mask, rectangle, inside in zip(batch.masks[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True):
+        if not bool(image_mask.any()):
+            continue
+        assert bool(inside), "a mask lies on a slice beyond the ends of its box"
+        rows, columns = torch.nonzero(image_mask, as_tuple=True)
+        x0, y0, x1, y1 = rectangle.tolist()
+        # The survey that finds the box samples the object at finite steps: thin tips may stand out a little.
+        slack = 3.0
+        assert columns.min() >= x0 - slack
+        assert columns.max() <= x1 + slack
+        assert rows.min() >= y0 - slack
+        assert rows.max() <= y1 + slack
+        filled += 1
+    assert filled > 30
+
+
+def test_box_coordinates_agree_with_the_rectangle() -> None:
+    batch = make_batch(4, 0, 8, SampleOptions(slices=1, size=96, looks=1))
+    for place, rectangle, inside in zip(batch.box_coordinates[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True):
+        if not bool(inside):
+            continue
+        within = (place[0].abs() <= 1) & (place[1].abs() <= 1)
+        rows, columns = torch.nonzero(within, as_tuple=True)
+        x0, y0, x1, y1 = rectangle.tolist()
+        # Pixel c of the half-resolution grid has its centre at 2c + 0.5 of the crop.
+        assert abs(columns.min() * 2 + 0.5 - max(x0, 0.5)) <= 2.0
+        assert abs(columns.max() * 2 + 0.5 - min(x1, 94.5)) <= 2.0
+        assert abs(rows.min() * 2 + 0.5 - max(y0, 0.5)) <= 2.0
+        assert abs(rows.max() * 2 + 0.5 - min(y1, 94.5)) <= 2.0
+
+
+def test_smooth_fields_do_not_depend_on_the_grid_they_are_read_on() -> None:
+    field = SmoothField.random(Randomness.from_seed(1), 2, 1.0, 3.0)
+    axis = torch.linspace(-2, 2, 9)
+    dense = field.on_grid((axis, axis, axis))
+    sparse = field.on_grid((axis[::2], axis[1:4], axis[-1:]))
+    assert torch.allclose(dense[:, ::2, 1:4, -1:], sparse, atol=1e-5)
+    assert torch.allclose(bspline_weights(axis, 8, -3.0, 3.0).sum(1), torch.ones(9), atol=1e-5)

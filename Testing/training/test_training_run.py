@@ -1,0 +1,105 @@
+"""Training learns, can be killed and goes on to the same result, and leaves what a user needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from MedSAMSegmentLib.errors import CheckpointError, InputError, UsageError
+from MedSAMSegmentLib.models.embedded import build_embedded
+from MedSAMSegmentLib.training.options import Stage, TrainingOptions
+from MedSAMSegmentLib.training.run import run_training
+from MedSAMSegmentLib.training.trainer import STATE_FILE, StepReport, Trainer
+
+SMALL = {
+    "channels": (8, 16, 16, 16),
+    "blocks": (1, 1, 1, 1),
+    "dim": 32,
+    "decoder_widths": (16, 8),
+    "memory_dim": 16,
+}
+
+
+def _options(**changes: object) -> TrainingOptions:
+    values = {
+        "seed": 7,
+        "warm_up": 2,
+        "network": SMALL,
+        "stages": (Stage("slices", 4, samples=4, slices=2, size=48), Stage("sequences", 3, samples=2, slices=3, size=48)),
+    }
+    return TrainingOptions(**{**values, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole = Trainer(_options(), tmp_path / "whole", workers=0)
+    whole.run(lambda report: None)
+    for stop in (2, 5, None):
+        part = Trainer(_options(), tmp_path / "parts", workers=0)
+        part.run(lambda report: None, until=stop)
+        part.save()
+    weights, resumed = whole.weights(), part.weights()
+    assert part.step == 7
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_worker_processes_do_not_change_the_result(tmp_path: Path) -> None:
+    alone = Trainer(_options(), tmp_path / "alone", workers=0)
+    alone.run(lambda report: None, until=2)
+    helped = Trainer(_options(), tmp_path / "helped", workers=1)
+    helped.run(lambda report: None, until=2)
+    assert all(torch.equal(value, helped.weights()[name]) for name, value in alone.weights().items())
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    losses: list[float] = []
+    options = _options(learning_rate=4e-3, warm_up=5, stages=(Stage("slices", 40, samples=8, slices=2, size=48),))
+    Trainer(options, tmp_path, workers=0).run(lambda report: losses.append(report.loss))
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
+    seen: list[StepReport] = []
+    checkpoint = run_training(_options(), tmp_path, workers=0, save_every=3, progress=lambda report, total: seen.append(report))
+    from safetensors.torch import load_file
+
+    weights = load_file(checkpoint)
+    network = build_embedded(**SMALL)
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    assert [report.step for report in seen] == list(range(1, 8))
+    assert {report.kind for report in seen} == {"slices", "sequences"}
+    for name in ("log.csv", "curve.png", "samples.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_of_another_run_is_refused_and_kept(tmp_path: Path) -> None:
+    first = Trainer(_options(), tmp_path, workers=0)
+    first.save()
+    before = (tmp_path / STATE_FILE).read_bytes()
+    with pytest.raises(InputError) as refused:
+        Trainer(_options(seed=8), tmp_path, workers=0)
+    assert refused.value.code == "OTHER_TRAINING_RUN"
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).write_bytes(b"not a state")
+    with pytest.raises(CheckpointError) as refused:
+        Trainer(_options(), tmp_path, workers=0)
+    assert refused.value.code == "BAD_TRAINING_STATE"
+
+
+def test_senseless_stages_are_refused() -> None:
+    with pytest.raises(UsageError):
+        Stage("frames", 1, 1, 1)
+    with pytest.raises(UsageError):
+        Stage("slices", 1, 1, 1, size=50)
