@@ -39,21 +39,21 @@ class SineEncoding2d(nn.Module):
         height, width = int(x.shape[-2]), int(x.shape[-1])
         key = (height, width, x.device, x.dtype)
         if key not in self._tables:
-            rows = self._axis(height)[:, :, None].expand(-1, -1, width)
-            columns = self._axis(width)[:, None, :].expand(-1, height, -1)
-            self._tables[key] = torch.cat([rows, columns]).unsqueeze(0).to(x)
+            with torch.inference_mode(False), torch.no_grad():  # a table made while inferring may serve training
+                rows = self._axis(height)[:, :, None].expand(-1, -1, width)
+                columns = self._axis(width)[:, None, :].expand(-1, height, -1)
+                self._tables[key] = torch.cat([rows, columns]).unsqueeze(0).to(x.device, x.dtype)
         return self._tables[key]
 
     def _axis(self, length: int) -> Tensor:
         """(dim / 2, length): sines on even, cosines on odd channels."""
         half = self.dim // 2
-        with torch.inference_mode(False), torch.no_grad():
-            position = torch.arange(1, length + 1, dtype=torch.float32)
-            position = position / (length + 1e-6) * (2 * math.pi)
-            frequency = self.temperature ** (2 * (torch.arange(half) // 2) / half)
-            angle = position[None, :] / frequency[:, None]
-            even = torch.arange(half)[:, None] % 2 == 0
-            return torch.where(even, angle.sin(), angle.cos())
+        position = torch.arange(1, length + 1, dtype=torch.float32)
+        position = position / (length + 1e-6) * (2 * math.pi)
+        frequency = self.temperature ** (2 * (torch.arange(half) // 2) / half)
+        angle = position[None, :] / frequency[:, None]
+        even = torch.arange(half)[:, None] % 2 == 0
+        return torch.where(even, angle.sin(), angle.cos())
 
 
 class RotaryTable:
@@ -81,7 +81,10 @@ class RotaryTable:
                 token = torch.arange(grid[0] * grid[1])
                 column, row = token % grid[1], torch.div(token, grid[1], rounding_mode="floor")
                 angle = torch.cat([torch.outer(column.float(), frequency), torch.outer(row.float(), frequency)], dim=1)
-                self._tables[key] = angle.cos().to(like), angle.sin().to(like)
+                self._tables[key] = (
+                    angle.cos().to(like.device, like.dtype),
+                    angle.sin().to(like.device, like.dtype),
+                )
         return self._tables[key]
 
 
