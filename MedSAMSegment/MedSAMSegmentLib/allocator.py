@@ -25,4 +25,8 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     limit = 2**31 - 1
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, limit)) and bool(mallopt(_M_TOP_PAD, 64 << 20))
+    return (
+        bool(mallopt(_M_MMAP_MAX, 0))
+        and bool(mallopt(_M_TRIM_THRESHOLD, limit))
+        and bool(mallopt(_M_TOP_PAD, 64 << 20))
+    )

@@ -30,7 +30,9 @@ def test_shapes_and_ranges() -> None:
 def test_a_tight_box_holds_its_mask_and_is_not_much_larger() -> None:
     batch = make_batch(2, 0, 60, SampleOptions(slices=1, size=96, jitter=0.0, looks=1))
     filled = 0
-    for image_mask, rectangle, inside in zip(batch.masks[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True):
+    for image_mask, rectangle, inside in zip(
+        batch.masks[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True
+    ):
         if not bool(image_mask.any()):
             continue
         assert bool(inside), "a mask lies on a slice beyond the ends of its box"
@@ -48,7 +50,9 @@ def test_a_tight_box_holds_its_mask_and_is_not_much_larger() -> None:
 
 def test_box_coordinates_agree_with_the_rectangle() -> None:
     batch = make_batch(4, 0, 8, SampleOptions(slices=1, size=96, looks=1))
-    for place, rectangle, inside in zip(batch.box_coordinates[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True):
+    for place, rectangle, inside in zip(
+        batch.box_coordinates[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True
+    ):
         if not bool(inside):
             continue
         within = (place[0].abs() <= 1) & (place[1].abs() <= 1)

@@ -26,7 +26,10 @@ def _options(**changes: object) -> TrainingOptions:
         "seed": 7,
         "warm_up": 2,
         "network": SMALL,
-        "stages": (Stage("slices", 4, samples=4, slices=2, size=48), Stage("sequences", 3, samples=2, slices=3, size=48)),
+        "stages": (
+            Stage("slices", 4, samples=4, slices=2, size=48),
+            Stage("sequences", 3, samples=2, slices=3, size=48),
+        ),
     }
     return TrainingOptions(**{**values, **changes})
 
@@ -68,7 +71,9 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     seen: list[StepReport] = []
-    checkpoint = run_training(_options(), tmp_path, workers=0, save_every=3, progress=lambda report, total: seen.append(report))
+    checkpoint = run_training(
+        _options(), tmp_path, workers=0, save_every=3, progress=lambda report, total: seen.append(report)
+    )
     from safetensors.torch import load_file
 
     weights = load_file(checkpoint)

@@ -85,7 +85,8 @@ class EmbeddedPredictor:
             points = torch.from_numpy(np.asarray(prompt.points, dtype=np.float32))[None].to(self._device)
             labels = torch.from_numpy(np.asarray(prompt.labels, dtype=np.int64))[None].to(self._device)
         below, above, own = (
-            None if mask is None else mask.to(self._device)[None, None] for mask in (prompt.below, prompt.above, prompt.own)
+            None if mask is None else mask.to(self._device)[None, None]
+            for mask in (prompt.below, prompt.above, prompt.own)
         )
         return SlicePrompts(place.permute(2, 0, 1)[None], step, below, above, own, points, labels)
 

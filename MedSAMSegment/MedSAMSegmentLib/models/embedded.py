@@ -1,9 +1,10 @@
 """The network this project trains itself: SAM 2's parts, a light trunk, and a prompt that knows the 3-D box.
 
-SAM tells its network a box by two corner tokens. A 3-D box says more: how far every pixel of every slice lies from each of
-its six faces, and so where a slice is between the box's ends. That, the masks of the neighbouring slices and the clicks
-are given as maps (``DENSE_CHANNELS``), encoded by a few convolutions and added to the image features at three scales, so
-the mask decoder sees them as finely as the image. Slices are shown with their neighbours as the three image channels.
+SAM tells its network a box by two corner tokens. A 3-D box says more: how far every pixel of every slice lies from
+each of its six faces, and so where a slice is between the box's ends. That, the masks of the neighbouring slices and
+the clicks are given as maps (``DENSE_CHANNELS``), encoded by a few convolutions and added to the image features at
+three scales, so the mask decoder sees them as finely as the image. Slices are shown with their neighbours as the
+three image channels.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .sam2 import SAM2, ImageFeatures, Memory, SAM2Options
 from .two_way_transformer import TwoWayTransformer
 
 DENSE_CHANNELS = 16
-"""Six distances to the faces, inside the box, slice step, (mask, known) below, above and here, positive, negative clicks."""
+"""Six distances to the faces, inside, slice step, (mask, known) below, above and here, positive, negative clicks."""
 
 IMAGE_MEAN, IMAGE_SCALE = 0.45, 0.27
 """Typical mean and standard deviation of a windowed crop in [0, 1]."""
@@ -105,7 +106,7 @@ class ConvolutionalMaskDecoder(MaskDecoder):
 
 
 class EmbeddedNetwork(SAM2):
-    """SAM 2 with dense prompts; see the module's text. Input pictures are (B, 3, S, S) in [0, 1], S a multiple of 16."""
+    """SAM 2 with dense prompts; see the module's text. Pictures are (B, 3, S, S) in [0, 1], S a multiple of 16."""
 
     def __init__(self, dense_prompt_encoder: DensePromptEncoder, **parts: object) -> None:
         super().__init__(**parts)

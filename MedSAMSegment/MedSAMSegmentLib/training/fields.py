@@ -55,7 +55,7 @@ class Randomness:
         return torch.rand(shape, generator=self.generator)
 
     def rotation(self, maximum_degrees: float = 180.0) -> Tensor:
-        """Random 3x3 rotation; uniform over all rotations at 180 degrees, else about a random axis by a smaller angle."""
+        """Random 3x3 rotation: uniform over all at 180 degrees, else about a random axis by a smaller angle."""
         if maximum_degrees >= 180.0:
             matrix, upper = torch.linalg.qr(self.normal(3, 3))
             matrix = matrix * torch.sign(torch.diagonal(upper))

@@ -28,7 +28,8 @@ def slice_loss(output: SliceMask, truth: Tensor) -> SliceLoss:
     """Cross-entropy + soft Dice of the mask, error of the predicted overlap, presence of the object.
 
     Args:
-        truth: (B, S, S) 0 or 1 at the size of the input picture; the logits are enlarged to it, so the border is learned
+        truth: (B, S, S) 0 or 1 at the size of the input picture; the logits are enlarged to it, so the border is
+        learned
             finer than the network's own output grid.
     """
     logits = F.interpolate(output.logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]

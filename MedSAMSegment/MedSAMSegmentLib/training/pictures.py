@@ -1,4 +1,4 @@
-"""Pictures a person looks at while a network trains: the curve, and sheets of samples with what the network makes of them."""
+"""Pictures a person looks at while a network trains: the curve, and samples with what the network makes of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
 
 @torch.no_grad()
 def draw_samples(network: EmbeddedNetwork | None, target: Path, seed: int = 0, columns: int = 8, rows: int = 5) -> None:
-    """Sheet of synthetic slices with the box (yellow), the truth (green) and the network's mask from the box alone (red)."""
+    """Synthetic slices with the box (yellow), the truth (green), the network's mask from the box alone (red)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle

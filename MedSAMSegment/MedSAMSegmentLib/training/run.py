@@ -14,7 +14,19 @@ from .pictures import draw_curve, draw_samples
 from .trainer import StepReport, Trainer
 
 LOG_FILE = "log.csv"
-COLUMNS = ["step", "kind", "loss", "first", "guided", "tracked", "swept", "clicked", "learning_rate", "seconds", "seconds_waiting"]
+COLUMNS = [
+    "step",
+    "kind",
+    "loss",
+    "first",
+    "guided",
+    "tracked",
+    "swept",
+    "clicked",
+    "learning_rate",
+    "seconds",
+    "seconds_waiting",
+]
 
 
 class _Log:

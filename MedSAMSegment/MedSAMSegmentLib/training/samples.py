@@ -1,7 +1,7 @@
 """Training samples: a crop of consecutive slices around a target, its masks, and the box a user would have drawn.
 
-The crop follows inference (`inference/crop.py`): square, the box roughly in the middle with context around it; slices at
-the scan's own spacing. Everything is derived from ``Randomness`` alone, so (seed, step, index) fixes a sample.
+The crop follows inference (`inference/crop.py`): square, the box roughly in the middle with context around it; slices
+at the scan's own spacing. Everything is derived from ``Randomness`` alone, so (seed, step, index) fixes a sample.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Batch:
     Attributes:
         images: (B, T + 2, S, S) in [0, 1]; slice t of the sample is images[:, t + 1].
         masks: (B, T, S, S) 0 or 1.
-        box_coordinates: (B, T, 3, S/2, S/2) position of the pixel centres of a half-resolution grid in the box: -1 and 1
+        box_coordinates: (B, T, 3, S/2, S/2) position of the pixel centres of a half-resolution grid in the box: -1
+        and 1
             are its faces (x, y, z of the box's own axes).
         slice_step: (B,) distance of slices over the half-depth of the box.
         inside: (B, T) True where the slice lies between the ends of the box.
@@ -124,19 +125,17 @@ def _crop(
     step = float(high[2] - low[2]) / depth
     first = float(low[2]) + 0.5 * step
     half = (high - low) / 2
-    centre = (high + low) / 2
 
     size = options.size
     if options.slices == 1:
-        start = randomness.integer(0, depth - 1) if randomness.chance(0.95) else (-1 if randomness.chance(0.5) else depth)
+        start = (
+            randomness.integer(0, depth - 1) if randomness.chance(0.95) else (-1 if randomness.chance(0.5) else depth)
+        )
     else:
         fraction = randomness.uniform(0.3, 0.7) if randomness.chance(0.6) else randomness.uniform(0.0, 1.0)
         start = max(-1, min(round(fraction * (depth - 1)), depth + 2 - options.slices))
     numbers = torch.arange(start - 1, start + options.slices + 1)
-    if scan_ends:
-        shown = numbers.clamp(0, depth - 1)
-    else:
-        shown = numbers
+    shown = numbers.clamp(0, depth - 1) if scan_ends else numbers
     z = first + shown * step
 
     box_low, box_high = low.clone(), high.clone()
@@ -164,7 +163,11 @@ def _crop(
     # Half of the crops are magnified views of few pixels: compute no finer than needed.
     grid = min(size, max(48, -(-native_size(size, randomness) // 16) * 16))
     grid_offsets = (torch.arange(grid) - (grid - 1) / 2.0) * side / grid
-    grid_axes = (z.to(device), (float(middle[1]) + grid_offsets).to(device), (float(middle[0]) + grid_offsets).to(device))
+    grid_axes = (
+        z.to(device),
+        (float(middle[1]) + grid_offsets).to(device),
+        (float(middle[0]) + grid_offsets).to(device),
+    )
     images, mask = render(scene, grid_axes, step, size, options.looks, randomness)
     valid = (numbers >= 0) & (numbers < depth) if truncated else torch.ones_like(numbers, dtype=torch.bool)
     mask = mask * valid.to(device)[:, None, None]
@@ -178,10 +181,17 @@ def _crop(
     local_z = (slice_z - box_centre[2]) / box_half[2]
     shape = (options.slices, size // 2, size // 2)
     coordinates = torch.stack(
-        [local_x.view(1, 1, -1).expand(shape), local_y.view(1, -1, 1).expand(shape), local_z.view(-1, 1, 1).expand(shape)], 1
+        [
+            local_x.view(1, 1, -1).expand(shape),
+            local_y.view(1, -1, 1).expand(shape),
+            local_z.view(-1, 1, 1).expand(shape),
+        ],
+        1,
     )
     inside = local_z.abs() < 1.0
-    rectangle = torch.stack([(box_low[0] - x[0]), (box_low[1] - y[0]), (box_high[0] - x[0]), (box_high[1] - y[0])]) / pixel
+    rectangle = (
+        torch.stack([(box_low[0] - x[0]), (box_low[1] - y[0]), (box_high[0] - x[0]), (box_high[1] - y[0])]) / pixel
+    )
     common = {
         "masks": mask[1:-1],
         "box_coordinates": coordinates.to(device),
@@ -218,7 +228,7 @@ def _field_of_view(
 
 
 def make_batch(seed: int, step: int, count: int, options: SampleOptions, device: torch.device | str = "cpu") -> Batch:
-    """Batch number ``step`` of the endless stream of a seed; the same on every run. ``count`` is a multiple of ``looks``."""
+    """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
     device = torch.device(device)
     samples = []
     for index in range(-(-count // options.looks)):

@@ -1,8 +1,8 @@
 """A random anatomy: tissues that fill space, organs and vessels in it, and one target.
 
-Space is divided into warped Voronoi cells (neighbouring organs that touch), some of them separated by a thin layer (fat,
-cerebrospinal fluid). Solids lie in it as distractors, often beside the target and of its own kind. The target is one of
-the solids or one of the cells.
+Space is divided into warped Voronoi cells (neighbouring organs that touch), some of them separated by a thin layer
+(fat, cerebrospinal fluid). Solids lie in it as distractors, often beside the target and of its own kind. The target
+is one of the solids or one of the cells.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Scene:
         return points
 
     def _cells(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted squared distances (sites, n), up to a common term, of the sites that can be nearest; their numbers."""
+        """Weighted squared distances (sites, n), up to a common term, of sites that can be nearest; their numbers."""
         centre = (points.amin(1) + points.amax(1)) / 2
         reach = float((points.amax(1) - centre).norm())
         sites, weights = self.sites.to(points), self.site_weights.to(points)

@@ -1,8 +1,9 @@
 """Random solids as level functions: positive inside, about minus the distance to the surface outside.
 
-Points are scene coordinates, tensors of shape (3, n) with rows x, y, z (components first: twice as fast on a CPU). A level
-function is any callable from points to a tensor of shape (n,). Families: ellipsoids and lobulated unions of them, bent tubes, shells, crescents, bodies with
-processes (as a vertebra has), plates; together they cover what radiologists draw boxes around.
+Points are scene coordinates, tensors of shape (3, n) with rows x, y, z (components first: twice as fast on a CPU). A
+level function is any callable from points to a tensor of shape (n,). Families: ellipsoids and lobulated unions of
+them, bent tubes, shells, crescents, bodies with processes (as a vertebra has), plates; together they cover what
+radiologists draw boxes around.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from .fields import Randomness
 
 Level = Callable[[Tensor], Tensor]
 
-FAMILIES = {"lobulated": 0.30, "ellipsoid": 0.16, "tube": 0.22, "crescent": 0.10, "processes": 0.12, "shell": 0.05, "plate": 0.05}
+FAMILIES = {
+    "lobulated": 0.30,
+    "ellipsoid": 0.16,
+    "tube": 0.22,
+    "crescent": 0.10,
+    "processes": 0.12,
+    "shell": 0.05,
+    "plate": 0.05,
+}
 
 
 def _squared_norm(local: Tensor) -> Tensor:
@@ -100,7 +109,9 @@ def random_tube(randomness: Randomness, thin: float = 0.08, thick: float = 0.4) 
     """Bent tube of varying calibre: vessels, cord, gut, hippocampus-like bodies."""
     nodes = randomness.integer(5, 9)
     calibre = randomness.log_uniform(thin, thick)
-    radii = calibre * (1.0 + randomness.uniform(0.0, 0.5) * randomness.normal(nodes).clamp(-1.5, 1.5) * 0.6).clamp(min=0.3)
+    radii = calibre * (1.0 + randomness.uniform(0.0, 0.5) * randomness.normal(nodes).clamp(-1.5, 1.5) * 0.6).clamp(
+        min=0.3
+    )
     return tube(random_curve(randomness, nodes, randomness.uniform(0.0, 2.5)), radii)
 
 
@@ -112,7 +123,9 @@ def random_solid(randomness: Randomness, family: str | None = None) -> Level:
     if family == "tube":
         return random_tube(randomness)
     if family == "plate":
-        radii = torch.tensor([randomness.log_uniform(0.08, 0.25), randomness.uniform(0.5, 1.0), randomness.uniform(0.5, 1.0)])
+        radii = torch.tensor(
+            [randomness.log_uniform(0.08, 0.25), randomness.uniform(0.5, 1.0), randomness.uniform(0.5, 1.0)]
+        )
         return superellipsoid(torch.zeros(3), randomness.rotation(), radii)
     if family == "shell":
         outer = random_ellipsoid(randomness, smallest=0.6)
@@ -122,13 +135,15 @@ def random_solid(randomness: Randomness, family: str | None = None) -> Level:
         body = random_ellipsoid(randomness, smallest=0.5)
         direction = torch.nn.functional.normalize(randomness.normal(3), dim=0)
         bite_radii = torch.tensor([randomness.uniform(0.3, 0.9) for _ in range(3)])
-        return difference(body, superellipsoid(direction * randomness.uniform(0.5, 1.1), randomness.rotation(), bite_radii))
+        return difference(
+            body, superellipsoid(direction * randomness.uniform(0.5, 1.1), randomness.rotation(), bite_radii)
+        )
     if family == "processes":
         parts = [superellipsoid(torch.zeros(3), randomness.rotation(), 0.35 + 0.3 * randomness.rand(3), 2.0)]
         for _ in range(randomness.integer(1, 4)):
             direction = torch.nn.functional.normalize(randomness.normal(3), dim=0)
             tip = direction * randomness.uniform(0.7, 1.2)
-            bend = (direction * 0.5 + 0.25 * randomness.normal(3))
+            bend = direction * 0.5 + 0.25 * randomness.normal(3)
             calibre = randomness.uniform(0.08, 0.22)
             parts.append(tube(torch.stack([direction * 0.2, bend, tip]), torch.tensor([1.3, 1.0, 0.7]) * calibre))
         solid = union(parts)

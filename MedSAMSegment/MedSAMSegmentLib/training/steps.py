@@ -1,9 +1,9 @@
 """One training step: slices on their own first, then sequences with the network's own memory.
 
-Slices learn what an object in a box looks like; the masks of the neighbouring slices are given roughly, as a tracker that
-errs would give them. Sequences are segmented as at inference: a first slice from the box alone, the following ones from
-memory, then one sweep in which every slice sees what was found on both of its neighbours. Some slices get a corrective
-click where they are wrong.
+Slices learn what an object in a box looks like; the masks of the neighbouring slices are given roughly, as a tracker
+that errs would give them. Sequences are segmented as at inference: a first slice from the box alone, the following
+ones from memory, then one sweep in which every slice sees what was found on both of its neighbours. Some slices get a
+corrective click where they are wrong.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def _pictures(batch: Batch) -> Tensor:
 
 
 def _pick(features: ImageFeatures, rows: Tensor) -> ImageFeatures:
-    return ImageFeatures(features.embedding[rows], features.position, tuple(level[rows] for level in features.high_resolution))
+    return ImageFeatures(
+        features.embedding[rows], features.position, tuple(level[rows] for level in features.high_resolution)
+    )
 
 
 def rough_mask(mask: Tensor, randomness: Randomness) -> Tensor:
@@ -77,7 +79,9 @@ def corrective_clicks(logits: Tensor, truth: Tensor, randomness: Randomness) -> 
 
     Samples without error get no click (label -1).
     """
-    wrong = (F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0) != (truth > 0.5)
+    wrong = (F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0) != (
+        truth > 0.5
+    )
     depth = wrong.float()[:, None]
     interior = depth
     for _ in range(4):
@@ -96,7 +100,7 @@ def corrective_clicks(logits: Tensor, truth: Tensor, randomness: Randomness) -> 
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:
     """All slices of the batch on their own, with or without rough masks of their neighbours."""
     pictures = _pictures(batch)
-    count, slices = pictures.shape[:2]
+    slices = pictures.shape[1]
     features = network.encode_slices(pictures.flatten(0, 1))
     truth = batch.masks.flatten(0, 1)
     empty = torch.zeros_like(batch.masks[:, :1])
@@ -135,7 +139,13 @@ def _click(
 ) -> SliceLoss:
     points, labels = corrective_clicks(output.logits.detach(), truth, randomness)
     corrected = SlicePrompts(
-        prompts.box_coordinates, prompts.slice_step, prompts.below, prompts.above, output.logits.detach(), points, labels
+        prompts.box_coordinates,
+        prompts.slice_step,
+        prompts.below,
+        prompts.above,
+        output.logits.detach(),
+        points,
+        labels,
     )
     return slice_loss(network.segment_slice(embedding, features.high_resolution, corrected), truth)
 
@@ -187,13 +197,19 @@ def sequence_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness
 
 
 def _sweep(
-    network: EmbeddedNetwork, batch: Batch, features: ImageFeatures, outputs: dict[int, SliceMask], randomness: Randomness
+    network: EmbeddedNetwork,
+    batch: Batch,
+    features: ImageFeatures,
+    outputs: dict[int, SliceMask],
+    randomness: Randomness,
 ) -> SliceLoss:
     """Every inner slice again, from the masks found on both of its neighbours and on itself, sometimes with a click."""
     slices = len(outputs)
     logits = torch.stack([outputs[index].logits.detach() for index in range(slices)], dim=1)
     inner = slices - 2
-    rows = torch.arange(logits.shape[0], device=logits.device)[:, None] * slices + torch.arange(1, slices - 1, device=logits.device)
+    rows = torch.arange(logits.shape[0], device=logits.device)[:, None] * slices + torch.arange(
+        1, slices - 1, device=logits.device
+    )
     own = _pick(features, rows.flatten())
     points = labels = None
     truth = batch.masks[:, 1:-1].flatten(0, 1)
