@@ -1,0 +1,49 @@
+"""Where a mask comes from: everything one needs to make it again, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Name in the catalog, architecture, and the SHA-256 of the weight file (or the predictor's own identity)."""
+
+    name: str
+    architecture: str
+    weights: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"name": self.name, "architecture": self.architecture, "weights": self.weights}
+
+
+def provenance(session: Session, name: str) -> dict[str, Any]:
+    """Software, model, scan, settings and prompts of one object."""
+    from ..prompts import BoxPrompt
+
+    prompts = session.prompts(name)
+    return {
+        "software": {"name": "medsamsegment", "version": software_version()},
+        "model": session.model.as_dict(),
+        "volume": session.fingerprint,
+        "window": {"low": float(session.intensities[0]), "high": float(session.intensities[1])},
+        "settings": session.settings.as_dict(),
+        "box": BoxPrompt(session.box(name)).as_dict(),
+        "points": [point.as_dict() for point in prompts.points],
+        "drawn_slices": sorted(mask.slice_index for mask in prompts.masks),
+        "accepted_slices": sorted(prompts.locked()),
+    }
+
+
+def software_version() -> str:
+    """Version of this package; empty when it runs from a folder that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("medsamsegment")
+    except PackageNotFoundError:
+        return ""

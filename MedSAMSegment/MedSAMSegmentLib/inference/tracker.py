@@ -1,0 +1,348 @@
+"""Follow one object from its prompted slices outwards, with a memory of the slices already segmented.
+
+The idea is SAM 2's memory (Ravi et al. 2024), with a bank chosen for scans instead of videos:
+
+* Tracking starts from every slice the user prompted; the others follow outwards, the nearest first, so that the first
+  mask appears at once.  A slice follows its neighbour towards the nearest prompted slice.
+* The bank of a slice holds the key slice, the nearest prompted slice on either side, and the latest good slices on its
+  own way from its prompted slice, at least ``memory_stride_mm`` apart and not beyond ``memory_reach_mm``.
+* Only slices with a good estimated overlap and object score are remembered.
+* A direction ends at the plan's last slice or after several empty ones.
+
+What a slice's mask was made from is kept with it.  When the user corrects a slice and tracks again, a slice whose
+prompt, neighbour and bank are unchanged keeps its mask, and the network is not asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..prompts.plan import SlicePlan
+from .crop import CropFrame
+from .predictor import BankEntry, BoxCoordinates, SlicePrediction, SlicePredictor, SlicePrompt
+from .settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from ..volume import Geometry
+
+_versions = count()
+
+
+@dataclass(frozen=True, eq=False)
+class SliceOutcome:
+    """What is known about one slice after the network saw it.
+
+    Attributes:
+        logits: (s, s) low-resolution logits over the frame.
+        predicted_iou, object_score: see :class:`~MedSAMSegmentLib.inference.predictor.SlicePrediction`.
+        stability: overlap of the masks at logit +1 and -1 (the stability score of SAM).
+        memory: what later slices may recall, or ``None`` when it was not good enough.
+        empty_run: number of empty slices in a row that end here.
+        made_from: everything the outcome depends on; equal means that computing it again would change nothing.
+        version: unique to this outcome.
+    """
+
+    logits: torch.Tensor
+    predicted_iou: float
+    object_score: float
+    stability: float
+    memory: Any
+    empty_run: int
+    made_from: Hashable
+    version: int
+
+    @property
+    def confidence(self) -> float:
+        """Estimated overlap x stability, the slice's score."""
+        return self.predicted_iou * self.stability
+
+
+@dataclass(frozen=True)
+class TrackStep:
+    """One slice done.  ``outcome`` is ``None`` where the object had ended before."""
+
+    slice_index: int
+    outcome: SliceOutcome | None
+    reused: bool
+
+
+class Tracker:
+    """Runs one plan.
+
+    Args:
+        predictor: the network.
+        features: gives the encoded slice of an index (from the cache, if it can).
+        geometry: of the scan.
+        plan: what to do.
+        frame: the crop; that of ``known`` and ``before``, too.
+        settings: how.
+        known: outcomes of an earlier run; reused where nothing they were made from has changed.
+        before: outcomes as the user saw them when making the last corrections.
+        locked: slices whose outcome in ``known`` stays, whatever changes around them.
+    """
+
+    def __init__(
+        self,
+        predictor: SlicePredictor,
+        features: Callable[[int], Any],
+        geometry: Geometry,
+        plan: SlicePlan,
+        frame: CropFrame,
+        settings: TrackingSettings,
+        known: Mapping[int, SliceOutcome] | None = None,
+        before: Mapping[int, SliceOutcome] | None = None,
+        locked: frozenset[int] = frozenset(),
+    ) -> None:
+        self.predictor = predictor
+        self.plan = plan
+        self.frame = frame
+        self.settings = settings
+        self.outcomes: dict[int, SliceOutcome] = {}
+        self._features = features
+        self._geometry = geometry
+        self._known = dict(known or {})
+        self._before = dict(before or {})
+        self._locked = locked & self._known.keys()
+        self._parents: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._box = _box_key(plan)
+
+    def steps(self) -> Iterator[TrackStep]:
+        """Work slice by slice: stop asking and everything done so far is in ``outcomes``."""
+        for index, parent in self._order():
+            if parent is not None:
+                self._parents[index] = parent
+            known = self._known.get(index)
+            if known is not None and index in self._locked:
+                outcome: SliceOutcome | None = known
+            elif self._is_source(index):
+                outcome = self._prompted(index)
+            elif self._has_ended(parent):
+                self._ended.add(index)
+                outcome = None
+            else:
+                outcome = self._tracked(index)
+            if outcome is not None:
+                self.outcomes[index] = outcome
+            yield TrackStep(index, outcome, reused=outcome is not None and outcome is known)
+
+    # ---- the order of slices ---------------------------------------------------------------------------------------
+
+    def _is_source(self, index: int) -> bool:
+        """Whether a slice is segmented from its own prompts."""
+        if self.settings.strategy == "per-slice" and index in self.plan.rectangles:
+            return True
+        return self.plan.is_prompted(index)
+
+    def _order(self) -> list[tuple[int, int | None]]:
+        """All slices with the neighbour each one follows: prompted ones first, then outwards from all of them."""
+        key = self.plan.key_slice
+        sources = sorted(filter(self._is_source, self.plan.slices), key=lambda index: (abs(index - key), index))
+        order: list[tuple[int, int | None]] = [(index, None) for index in sources]
+        seen, waiting = set(sources), deque(sources)
+        inside = set(self.plan.slices)
+        while waiting:
+            index = waiting.popleft()
+            for neighbour in (index + 1, index - 1):
+                if neighbour in inside and neighbour not in seen:
+                    seen.add(neighbour)
+                    waiting.append(neighbour)
+                    order.append((neighbour, index))
+        return order
+
+    def _has_ended(self, parent: int | None) -> bool:
+        if parent is None:
+            return False
+        if parent in self._ended:
+            return True
+        run = self.outcomes[parent].empty_run
+        settings = self.settings
+        return run >= settings.stop_empty_slices and run * self.plan.plane.slice_spacing >= settings.stop_empty_mm
+
+    # ---- one slice -------------------------------------------------------------------------------------------------
+
+    def _prompted(self, index: int) -> SliceOutcome:
+        """A slice with prompts of its own: made from these alone, so that a correction elsewhere leaves it alone."""
+        made_from = ("prompted", self.settings, self._box, _prompt_key(self.plan, index))
+        known = self._known.get(index)
+        if known is not None and known.made_from == made_from:
+            return known
+        before = self._before.get(index)
+        own = before.logits if before is not None and index in self.plan.points else None
+        bank = self._recall(index, None)
+        prompt = self._prompt(index, prompted=True, own=own)
+        features = self._features(index)
+        prediction = self.predictor.predict(features, prompt, [entry for entry, _ in bank])
+        return self._outcome(features, prompt, prediction, made_from, parent=None)
+
+    def _tracked(self, index: int) -> SliceOutcome:
+        parent = self._parents[index]
+        bank = self._recall(index, parent)
+        made_from = (
+            "tracked",
+            self.settings,
+            self._box,
+            tuple(self.outcomes[k].version for k in (index - 1, index + 1) if k in self.outcomes),
+            tuple((entry.slices, version) for entry, version in bank),
+        )
+        known = self._known.get(index)
+        if known is not None and known.made_from == made_from:
+            return known
+        entries = [entry for entry, _ in bank]
+        features = self._features(index)
+        prompt = self._prompt(index, prompted=False)
+        prediction = self.predictor.predict(features, prompt, entries)
+        if self.settings.strategy == "hybrid" and prompt.rectangle is not None and self._is_doubtful(prediction):
+            again = self._prompt(index, prompted=True)
+            second = self.predictor.predict(features, again, entries)
+            if _confidence(second) > _confidence(prediction) or _is_empty(prediction):
+                prompt, prediction = again, second
+        return self._outcome(features, prompt, prediction, made_from, parent)
+
+    def _is_doubtful(self, prediction: SlicePrediction) -> bool:
+        return _is_empty(prediction) or _confidence(prediction) < self.settings.reprompt_below
+
+    def _outcome(
+        self, features: Any, prompt: SlicePrompt, prediction: SlicePrediction, made_from: Hashable, parent: int | None
+    ) -> SliceOutcome:
+        empty = _is_empty(prediction)
+        admitted = self._is_source(prompt.slice_index) or (
+            not empty
+            and prediction.predicted_iou >= self.settings.minimum_iou
+            and prediction.object_score > self.settings.minimum_object_score
+        )
+        remembers = self.predictor.memory_capacity > 0 and self.settings.strategy != "per-slice"
+        before = self.outcomes[parent].empty_run if parent is not None else 0
+        return SliceOutcome(
+            logits=prediction.logits,
+            predicted_iou=prediction.predicted_iou,
+            object_score=prediction.object_score,
+            stability=stability(prediction.logits),
+            memory=self.predictor.remember(features, prompt, prediction) if admitted and remembers else None,
+            empty_run=before + 1 if empty else 0,
+            made_from=made_from,
+            version=next(_versions),
+        )
+
+    # ---- the memory bank -------------------------------------------------------------------------------------------
+
+    def _recall(self, index: int, parent: int | None) -> list[tuple[BankEntry, int]]:
+        """The bank of a slice, each entry with its outcome's version; prompted slices first, then nearest first."""
+        if self.settings.strategy == "per-slice" or self.predictor.memory_capacity == 0:
+            return []
+        bank = [self._entry(index, source, rank=0) for source in self._recalled_sources(index)]
+        spacing = self.plan.plane.slice_spacing
+        last = None
+        rank = 0
+        while parent is not None and rank < self.predictor.memory_capacity and not self._is_source(parent):
+            distance = abs(parent - index) * spacing
+            if distance > self.settings.memory_reach_mm and rank > 0:
+                break
+            if self.outcomes[parent].memory is not None and (
+                last is None or distance - last >= self.settings.memory_stride_mm
+            ):
+                rank += 1
+                last = distance
+                bank.append(self._entry(index, parent, rank))
+            parent = self._parents.get(parent)
+        return bank
+
+    def _recalled_sources(self, index: int) -> list[int]:
+        """The key slice and the nearest prompted slice on either side, of those done already; nearest first."""
+        done = [s for s in self.outcomes if s != index and self._is_source(s) and self.outcomes[s].memory is not None]
+        below, above = [s for s in done if s < index], [s for s in done if s > index]
+        chosen = {s for s in (max(below, default=None), min(above, default=None)) if s is not None}
+        if self.plan.key_slice in done:
+            chosen.add(self.plan.key_slice)
+        return sorted(chosen, key=lambda s: (abs(s - index), s))
+
+    def _entry(self, index: int, remembered: int, rank: int) -> tuple[BankEntry, int]:
+        outcome = self.outcomes[remembered]
+        slices = remembered - index
+        entry = BankEntry(
+            memory=outcome.memory,
+            slices=slices,
+            millimetres=slices * self.plan.plane.slice_spacing,
+            rank=rank,
+            conditioning=rank == 0,
+        )
+        return entry, outcome.version
+
+    # ---- prompts in crop coordinates -------------------------------------------------------------------------------
+
+    def _prompt(self, index: int, prompted: bool, own: torch.Tensor | None = None) -> SlicePrompt:
+        plan, frame = self.plan, self.frame
+        rectangle = None
+        if index in plan.rectangles:
+            x0, y0, x1, y1 = plan.rectangles[index]
+            corners = frame.to_crop(np.array([[x0, y0], [x1, y1]])).ravel()
+            rectangle = (float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3]))
+        clicks = plan.points.get(index, ())
+        points = frame.to_crop(np.array([[click.x, click.y] for click in clicks]).reshape(-1, 2))
+        seen = ((points >= -0.5) & (points <= frame.size - 0.5)).all(axis=1)
+        mask = plan.masks.get(index)
+        below, above = (
+            None if self.settings.strategy == "per-slice" else self._logits(k) for k in (index - 1, index + 1)
+        )
+        return SlicePrompt(
+            slice_index=index,
+            frame=frame,
+            prompted=prompted,
+            rectangle=rectangle,
+            box_coordinates=box_coordinates(self._geometry, plan, frame, index),
+            points=points[seen],
+            labels=np.array([click.positive for click in clicks], dtype=bool)[seen],
+            mask=None if mask is None else frame.sample(mask),
+            below=below,
+            above=above,
+            own=own,
+        )
+
+    def _logits(self, index: int) -> torch.Tensor | None:
+        outcome = self.outcomes.get(index)
+        return None if outcome is None else outcome.logits
+
+
+def box_coordinates(geometry: Geometry, plan: SlicePlan, frame: CropFrame, index: int) -> BoxCoordinates:
+    """Where the crop pixels of slice ``index`` lie in the plan's box.
+
+    Every step from a crop pixel to the box's own axes is affine, so four points tell the whole map.
+    """
+    corners = frame.to_slice(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    points = np.concatenate([corners, index + np.array([[0.0], [0.0], [0.0], [1.0]])], axis=1)
+    local = np.asarray(plan.box.to_local(geometry.index_to_lps(plan.plane.to_index(points))), dtype=np.float64)
+    per_u, per_v, per_slice = local[1:] - local[0]
+    return BoxCoordinates(local[0], per_u, per_v, per_slice, frame.size)
+
+
+def stability(logits: torch.Tensor) -> float:
+    """Overlap of the masks at logit +1 and -1; 1 for an empty mask nothing comes near to."""
+    wide = int((logits > -1.0).sum())
+    return int((logits > 1.0).sum()) / wide if wide else 1.0
+
+
+def _confidence(prediction: SlicePrediction) -> float:
+    return prediction.predicted_iou * stability(prediction.logits)
+
+
+def _is_empty(prediction: SlicePrediction) -> bool:
+    return not bool((prediction.logits > 0).any())
+
+
+def _box_key(plan: SlicePlan) -> Hashable:
+    """The box in a form that can be compared; rectangles and coordinates of all slices follow from it."""
+    return tuple(np.concatenate([np.ravel(plan.box.centre), np.ravel(plan.box.axes), np.ravel(plan.box.size)]).tolist())
+
+
+def _prompt_key(plan: SlicePlan, index: int) -> Hashable:
+    mask = plan.masks.get(index)
+    drawn = None if mask is None else hashlib.blake2b(mask.tobytes(), digest_size=16).digest()
+    return plan.points.get(index, ()), drawn, index in plan.rectangles
