@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, UsageError
 from ..models.specification import ModelSpec
@@ -134,12 +134,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def _empty_network(spec: ModelSpec) -> nn.Module:
-    """The network without memory behind its parameters: the weights are put in place, not copied."""
-    import torch
+    """The network with parameters of no particular value, which are about to be replaced.
+
+    Drawing initial values takes seconds for the larger models, so torch's initialisers do nothing here.  (Building on
+    the ``meta`` device would do it too, but makes torch import its compiler, which takes longer than it saves.)
+    """
+    from torch.overrides import TorchFunctionMode
 
     from ..models.build import build_model
 
-    with torch.device("meta"):
+    class WithoutInitialisation(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__module__", "") == "torch.nn.init":
+                return args[0] if args else (kwargs or {})["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    with WithoutInitialisation():
         return build_model(spec)
 
 

@@ -11,6 +11,7 @@ import json
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,23 +122,33 @@ def _read_torch(path: Path, is_zip: bool) -> Any:
     if is_zip:
         try:
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
+                names, broken = archive.namelist(), archive.testzip()
         except zipfile.BadZipFile as error:
             raise _error("CHECKPOINT_TRUNCATED", path, "ends too early (its table of contents is missing)") from error
+        except (ValueError, NotImplementedError, OSError, EOFError, RuntimeError) as error:
+            raise _error("CHECKPOINT_DAMAGED", path, "is damaged: its table of contents cannot be read") from error
         if not any(name.endswith("data.pkl") for name in names):
             raise _error("CHECKPOINT_NOT_WEIGHTS", path, "is an archive, but not one of PyTorch's", _FORMATS)
+        if broken is not None:  # torch itself does not compare checksums
+            raise _error("CHECKPOINT_DAMAGED", path, f"is damaged: the checksum of '{broken}' is wrong")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd pickle protocol is a sign of damage, which is reported below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, struct.error) as error:
+        raise _error("CHECKPOINT_TRUNCATED", path, "ends too early") from error
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
             raise _error("CHECKPOINT_TRUNCATED", path, "ends too early") from error
+        if "unsupported" not in str(error).lower():
+            raise _error("CHECKPOINT_DAMAGED", path, "is damaged") from error
         hint = "Ask for the bare weights: a state dictionary or a safetensors file."
         raise _error(
             "CHECKPOINT_UNSAFE", path, "holds program code or objects beside the weights; it was not opened", hint
         ) from error
-    except EOFError as error:
-        raise _error("CHECKPOINT_TRUNCATED", path, "ends too early") from error
-    except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes can make the reader fail in any way
         raise _error("CHECKPOINT_DAMAGED", path, "is damaged") from error
 
 
