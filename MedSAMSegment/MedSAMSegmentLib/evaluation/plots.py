@@ -26,7 +26,9 @@ def write_box_plots(reports: Sequence[Report], path: str | Path) -> None:
     from matplotlib.figure import Figure
 
     groups = [summary.group for summary in reports[0].groups()]
-    figure = Figure(figsize=(max(7.0, 1.2 + len(groups) * (0.7 + 0.42 * len(reports))), 8.0), layout="constrained")
+    figure = Figure(
+        figsize=(min(max(7.0, 1.2 + len(groups) * (0.7 + 0.25 * len(reports))), 20.0), 8.0), layout="constrained"
+    )
     figure.set_facecolor(BACKGROUND)
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ class Layer:
     mask: np.ndarray | None
     colour: Colour
     box: OrientedBox | None = None
-    fill: float = 0.22
+    fill: float = 0.18
     scores: dict[int, float] | None = None
 
 
@@ -113,29 +114,47 @@ class View:
         return np.stack((x * size[0], y * size[1]), axis=1)
 
 
-def view_of(geometry: Geometry, axis: int, layers: Sequence[Layer], margin_mm: float) -> View:
-    """The smallest view that shows all masks and boxes with a margin; the whole slice when there are none."""
+def box_outlines(geometry: Geometry, axis: int, layers: Sequence[Layer]) -> list[dict[int, np.ndarray]]:
+    """For every layer the polygons of its box by slice number; none for a layer without a box."""
+    return [{} if layer.box is None else layer.box.slice_polygons(geometry, axis) for layer in layers]
+
+
+def view_of(
+    geometry: Geometry,
+    axis: int,
+    layers: Sequence[Layer],
+    outlines: Sequence[Mapping[int, np.ndarray]],
+    margin: float,
+) -> View:
+    """The smallest view that shows all masks and boxes; the whole slice when there are none.
+
+    Args:
+        geometry: of the scan.
+        axis: array axis across the slices.
+        layers: objects to show.
+        outlines: see :func:`box_outlines`.
+        margin: added on each side, as a share of the larger extent.
+    """
     in_plane = [other for other in range(3) if other != axis]
-    shape, spacing = geometry.shape, geometry.spacing_kji
-    low = [float("inf")] * 2
-    high = [float("-inf")] * 2
-    for layer in layers:
+    extents: list[list[float]] = [[], []]
+    for layer, polygons in zip(layers, outlines, strict=True):
         if layer.mask is not None and layer.mask.any():
-            for place, across in enumerate(in_plane):
+            for extent, across in zip(extents, in_plane, strict=True):
                 used = np.flatnonzero(layer.mask.any(axis=tuple(other for other in range(3) if other != across)))
-                low[place], high[place] = min(low[place], used[0]), max(high[place], used[-1] + 1)
-        if layer.box is not None:
-            for x0, y0, x1, y1 in layer.box.slice_rectangles(geometry, axis).values():
-                for place, (first, last) in enumerate(((y0, y1), (x0, x1))):
-                    low[place], high[place] = min(low[place], first + 0.5), max(high[place], last + 0.5)
+                extent += [float(used[0]), float(used[-1] + 1)]
+        for polygon in polygons.values():
+            for extent, coordinate in zip(extents, (1, 0), strict=True):
+                extent += [float(value) + 0.5 for value in polygon[:, coordinate]]
+    shape = [geometry.shape[across] for across in in_plane]
+    spacing = [geometry.spacing_kji[across] for across in in_plane]
+    if not extents[0]:
+        return View(geometry, axis, (0, shape[0]), (0, shape[1]))
+    widest = max((max(extent) - min(extent)) * step for extent, step in zip(extents, spacing, strict=True))
     ranges = []
-    for place, across in enumerate(in_plane):
-        if low[place] > high[place]:
-            ranges.append((0, shape[across]))
-            continue
-        margin = margin_mm / spacing[across]
-        first = max(int(np.floor(low[place] - margin)), 0)
-        ranges.append((first, min(int(np.ceil(high[place] + margin)), shape[across])))
+    for extent, length, step in zip(extents, shape, spacing, strict=True):
+        border = margin * widest / step
+        first = max(math.floor(min(extent) - border), 0)
+        ranges.append((first, min(math.ceil(max(extent) + border), length)))
     return View(geometry, axis, ranges[0], ranges[1])
 
 
@@ -145,6 +164,7 @@ def draw_tile(
     index: int,
     intensity: tuple[float, float],
     layers: Sequence[Layer],
+    outlines: Sequence[Mapping[int, np.ndarray]],
     size: tuple[int, int],
 ) -> Image:
     """Draw one slice.
@@ -155,6 +175,7 @@ def draw_tile(
         index: slice number along ``view.axis``.
         intensity: values shown black and white.
         layers: objects on top, in drawing order.
+        outlines: for every layer the polygons of its box by slice number, as ``OrientedBox.slice_polygons`` gives them.
         size: width and height of the picture in pixels; should have the proportions of ``view.millimetres``.
     """
     from PIL import Image
@@ -170,7 +191,10 @@ def draw_tile(
             where[view.axis] = index
             _paint_mask(canvas, view.on_screen(layer.mask[tuple(where)]), layer, size)
     image = Image.fromarray(np.rint(canvas).astype(np.uint8))
-    return _draw_boxes(image, view, index, layers)
+    cuts = [
+        (polygons[index], layer.colour) for polygons, layer in zip(outlines, layers, strict=True) if index in polygons
+    ]
+    return _draw_polygons(image, view, cuts) if cuts else image
 
 
 def _paint_mask(canvas: np.ndarray, mask: np.ndarray, layer: Layer, size: tuple[int, int]) -> None:
@@ -179,7 +203,6 @@ def _paint_mask(canvas: np.ndarray, mask: np.ndarray, layer: Layer, size: tuple[
 
     if not mask.any():
         return
-    # One voxel of air around it, so that a mask that ends at the picture's edge is closed there, too.
     field = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     gradient = np.hypot(*np.gradient(field))
     # First-order distance from the 0.5 level in pixels; flat regions are far away.
@@ -190,24 +213,17 @@ def _paint_mask(canvas: np.ndarray, mask: np.ndarray, layer: Layer, size: tuple[
     canvas += alpha * np.asarray(layer.colour, np.float32)
 
 
-def _draw_boxes(image: Image, view: View, index: int, layers: Sequence[Layer]) -> Image:
-    """Outline the cut of every box with the slice, anti-aliased by drawing at three times the size."""
+def _draw_polygons(image: Image, view: View, cuts: Sequence[tuple[np.ndarray, Colour]]) -> Image:
+    """Outline the cuts of boxes with the slice, anti-aliased by drawing at three times the size."""
     from PIL import Image, ImageDraw
 
     factor = 3
     overlay = Image.new("RGBA", (image.width * factor, image.height * factor), (0, 0, 0, 0))
     pen = ImageDraw.Draw(overlay)
-    drawn = False
-    for layer in layers:
-        polygon = None if layer.box is None else layer.box.slice_polygons(view.geometry, view.axis).get(index)
-        if polygon is None:
-            continue
-        corners = view.points_on_screen(np.asarray(polygon), overlay.size)
+    for polygon, colour in cuts:
+        corners = view.points_on_screen(polygon, overlay.size)
         closed = [tuple(point) for point in np.vstack((corners, corners[:1]))]
-        light = tuple(int(255 - (255 - channel) * 0.45) for channel in layer.colour)
+        light = tuple(int(255 - (255 - channel) * 0.45) for channel in colour)
         pen.line(closed, fill=(*light, 235), width=4, joint="curve")
-        drawn = True
-    if not drawn:
-        return image
-    overlay = overlay.resize(image.size, Image.Resampling.LANCZOS)
+    overlay = overlay.resize(image.size, Image.Resampling.BOX)
     return Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB")
