@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import InputError, UsageError
 from ..volume import Volume
+from .common import truncated
 
 __all__ = ["read_labelmap", "read_volume"]
 
@@ -196,9 +197,11 @@ def _inflated_start(path: Path) -> bytes:
     try:
         with gzip.open(path) as stream:
             return stream.read(1024)
-    except (EOFError, OSError, zlib.error):
+    except EOFError:
+        raise truncated(path) from None
+    except (OSError, zlib.error):
         raise InputError(
-            "TRUNCATED_FILE", f"{path.name} is damaged or ends too early.", "Copy or download the file again."
+            "UNREADABLE_FILE", f"{path.name} is a damaged gzip file.", "Copy or download the file again."
         ) from None
 
 
