@@ -148,11 +148,13 @@ class OrientedBox:
         start = geometry.index_to_lps([part.start for part in reversed(window)])
         base = self.to_local(start)
         depth, height, width = block.shape
-        in_slice = (
-            np.arange(height)[:, None, None] * matrix[:, 1] + np.arange(width)[None, :, None] * matrix[:, 0] + base
-        )
+        rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
+        in_slice = [rows * matrix[n, 1] + columns * matrix[n, 0] + base[n] for n in range(3)]
         for k in range(depth):
-            block[k] = (np.abs(in_slice + k * matrix[:, 2]) <= 1 + _ROUNDING).all(axis=-1)
+            inside = np.abs(in_slice[0] + k * matrix[0, 2]) <= 1 + _ROUNDING
+            for n in (1, 2):
+                inside &= np.abs(in_slice[n] + k * matrix[n, 2]) <= 1 + _ROUNDING
+            block[k] = inside
         return mask
 
     def expanded(self, millimetres: float | ArrayLike) -> OrientedBox:
