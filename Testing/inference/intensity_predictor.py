@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from MedSAMSegmentLib.inference import BankEntry, SlicePrediction, SlicePrompt
 from MedSAMSegmentLib.inference.crop import CropSettings
 
@@ -28,7 +27,7 @@ class IntensityPredictor:
     neighbours = 1
     memory_capacity = 3
 
-    def __init__(self, sizes: tuple[int, ...] = (96, 128, 192, 256), stride: int = 1) -> None:
+    def __init__(self, sizes: tuple[int, ...] = (64, 96, 128), stride: int = 1) -> None:
         self.crop = CropSettings(context=0.5, sizes=sizes, full_slice_size=sizes[-1])
         self.stride = stride
         self.encoded: list[int] = []

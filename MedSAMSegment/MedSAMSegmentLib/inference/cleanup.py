@@ -15,8 +15,8 @@ from .settings import CleanupSettings
 EMPTY_LOGIT = -16.0
 """Logit of a voxel that no slice said anything about; logits are clamped to +- this value before they are stored."""
 
-# Where |logit| is below this (a probability between 0.1 and 0.9) the network is in doubt.
-_DOUBT = 2.2
+# Where |logit| is below this (a probability between 0.18 and 0.82) the network is in doubt.
+_DOUBT = 1.5
 
 # Beyond this a logit only says "sure"; how sure must not outweigh the neighbours when smoothing.
 _SURE = 4.0

@@ -102,8 +102,11 @@ class Sam2Predictor:
         places: list[tuple[float, float]] = []
         labels: list[int] = []
         if prompt.prompted and prompt.rectangle is not None and prompt.own is None:
+            # SAM's boxes end at the centres of an object's outermost pixels, a rectangle at their edges.
             u0, v0, u1, v1 = prompt.rectangle
-            places += [(u0, v0), (u1, v1)]
+            frame = prompt.frame
+            u, v = 0.5 * frame.size / (frame.x1 - frame.x0), 0.5 * frame.size / (frame.y1 - frame.y0)
+            places += [(u0 + u, v0 + v), (u1 - u, v1 - v)]
             labels += [_BOX_FIRST_CORNER, _BOX_SECOND_CORNER]
         places += [(float(u), float(v)) for u, v in prompt.points]
         labels += [int(positive) for positive in prompt.labels]
