@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from MedSAMSegmentLib.models.embedded import EmbeddedNetwork, SlicePrompts, build_embedded
 from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
 
