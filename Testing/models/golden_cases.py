@@ -37,16 +37,21 @@ class _Sam2Case:
     def stage(self, name: str) -> Arrays:
         return getattr(self, "stage_" + name)()
 
-    def _encoder_arrays(self, image: torch.Tensor, projected: bool) -> Arrays:
-        encoder = self.network.image_encoder
-        trunk = encoder.trunk(image)
-        levels = encoder.neck(trunk)[: len(encoder.strides)]
-        features = self.network.encode_image(image) if projected else None
-        pyramid = [*features.high_resolution, features.embedding] if features else levels
-        arrays = {f"trunk{i}": level for i, level in enumerate(trunk)}
-        arrays |= {f"fpn{i}": level for i, level in enumerate(pyramid)}
+    def _encode(self, image: torch.Tensor) -> tuple[Any, Arrays]:
+        """The features of an image, and what trunk and neck said on the way."""
+        encoder, heard = self.network.image_encoder, {}
+        hooks = [
+            part.register_forward_hook(lambda _, __, output, name=name: heard.update({name: output}))
+            for name, part in (("trunk", encoder.trunk), ("neck", encoder.neck))
+        ]
+        features = self.network.encode_image(image)
+        for hook in hooks:
+            hook.remove()
+        levels = heard["neck"][: len(encoder.strides)]
+        arrays = {f"trunk{i}": level for i, level in enumerate(heard["trunk"])}
+        arrays |= {f"fpn{i}": level for i, level in enumerate(levels)}
         arrays |= {f"pos{i}": encoder.position_encoding(level) for i, level in enumerate(levels)}
-        return arrays | {"fpn0_256ch": levels[0]}
+        return features, arrays
 
     def _normalised(self, picture: np.ndarray) -> np.ndarray:
         """(3, S, S) or (S, S) in [0, 1] -> network input."""
@@ -76,7 +81,9 @@ class MedSam2Case(_Sam2Case):
 
     def stage_encoder(self) -> Arrays:
         picture = network_picture(self.inputs.volume[self.key], self.spec.image_size)
-        return self._encoder_arrays(torch.from_numpy(self._normalised(picture))[None], projected=True)
+        features, arrays = self._encode(torch.from_numpy(self._normalised(picture))[None])
+        fine, middle = features.high_resolution
+        return arrays | {"fpn0_256ch": arrays["fpn0"], "fpn0": fine, "fpn1": middle, "fpn2": features.embedding}
 
     def stage_memory_attention(self) -> Arrays:
         names = ("attn_curr", "attn_curr_pos", "attn_memory", "attn_memory_pos")
@@ -209,14 +216,18 @@ class Sam2ImageCase(_Sam2Case):
         return torch.from_numpy(self._normalised(stretched[0].numpy()))[None]
 
     @cached_property
+    def encoded(self) -> tuple[Any, Arrays]:
+        return self._encode(self.image)
+
+    @property
     def features(self) -> Any:
-        return self.network.encode_image(self.image)
+        return self.encoded[0]
 
     def stage_prep(self) -> Arrays:
         return {"network_input": self.image[0]}
 
     def stage_encoder(self) -> Arrays:
-        return self._encoder_arrays(self.image, projected=False)
+        return self.encoded[1]
 
     def stage_features(self) -> Arrays:
         fine, middle = self.features.high_resolution

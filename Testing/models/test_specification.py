@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from small_networks import SMALL, entry
 def test_a_specification_survives_json() -> None:
     spec = ModelSpec.from_dict(entry())
     assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_specification_can_be_sent_to_a_worker_process() -> None:
+    spec = ModelSpec.from_dict(entry())
+    assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 def test_a_specification_cannot_be_changed() -> None:

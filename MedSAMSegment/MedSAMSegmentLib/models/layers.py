@@ -50,16 +50,3 @@ class MultilayerPerceptron(nn.Module):
             x = self.activation(layer(x))
         x = self.layers[-1](x)
         return x.sigmoid() if self.sigmoid else x
-
-
-class FeedForward(nn.Module):
-    """The same with two layers under the keys ``lin1`` and ``lin2``, as SAM 1's transformer blocks name them."""
-
-    def __init__(self, dim: int, hidden_dim: int, activation: type[nn.Module] = nn.GELU) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(dim, hidden_dim)
-        self.lin2 = nn.Linear(hidden_dim, dim)
-        self.activation = activation()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lin2(self.activation(self.lin1(x)))

@@ -101,6 +101,8 @@ class RandomFourierEncoding(nn.Module):
         dim: channels, half sines and half cosines.
     """
 
+    positional_encoding_gaussian_matrix: Tensor
+
     def __init__(self, dim: int, scale: float = 1.0) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", scale * torch.randn(2, dim // 2))

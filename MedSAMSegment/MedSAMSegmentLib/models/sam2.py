@@ -257,7 +257,9 @@ class SAM2(nn.Module):
         grid = features.embedding.shape[-2:]
         low_res = _resize(high_res, (grid[0] * 4, grid[1] * 4), antialias=True)
         pointer = self.decode(
-            features.embedding, features.high_resolution, mask_input=self.mask_downsample(mask)
+            features.embedding,
+            features.high_resolution,
+            mask_input=self.mask_downsample(mask.to(features.embedding.dtype)),
         ).object_pointer
         present = mask.flatten(1).amax(dim=1, keepdim=True) > 0
         iou = torch.ones_like(present, dtype=mask.dtype)
@@ -292,9 +294,8 @@ class SAM2(nn.Module):
             mask = (mask_logits > 0).to(mask_logits.dtype)
         else:
             mask = mask_logits.sigmoid()
-        encoded = self.memory_encoder(
-            features.embedding, mask * self.options.mask_logit_scale + self.options.mask_logit_bias
-        )
+        mask = mask * self.options.mask_logit_scale + self.options.mask_logit_bias
+        encoded = self.memory_encoder(features.embedding, mask.to(features.embedding.dtype))
         if self.options.absent_object_embedding:
             absent = (object_score_logits <= 0).to(encoded.dtype)
             encoded = encoded + (absent * self.no_obj_embed_spatial)[..., None, None]

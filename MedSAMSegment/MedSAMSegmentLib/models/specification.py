@@ -97,6 +97,10 @@ class ModelSpec:
         """The entry again, as plain containers that JSON can hold; ``from_dict`` takes it back."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as plain data: a worker process checks it again."""
+        return ModelSpec.from_dict, (self.to_dict(),)
+
 
 def _preprocessing(reader: _Reader) -> Preprocessing:
     mean, std = reader.numbers("mean"), reader.numbers("std")
