@@ -327,6 +327,9 @@ def test_a_refused_prompt_leaves_the_session_as_it_was():
     first = s.segment("object")
     with pytest.raises(InputError):
         s.add_points("object", [(0.0, 0.0, 0.0), (9e5, 0.0, 0.0)])
+    for points in ([1.0, 2.0], [[1.0, 2.0]], "here", [[1.0, 2.0, float("nan")]], []):
+        with pytest.raises(InputError):
+            s.add_points("object", points)
     with pytest.raises(UsageError):
         s.add_object("object", SCENE.box)
     with pytest.raises(InputError):

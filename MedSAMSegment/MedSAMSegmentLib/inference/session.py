@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from ..errors import CancelledError, InferenceError, UsageError
+from ..errors import CancelledError, InferenceError, InputError, UsageError
 from ..prompts import MaskPrompt, PointPrompt, SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .cache import EmbeddingCache, SliceKey
@@ -165,20 +166,25 @@ class Session:
         self._remember_state()
         del self._objects[name]
 
-    def add_points(self, name: str, points_lps: Iterable[Iterable[float]], positive: bool = True) -> None:
+    def add_points(self, name: str, points_lps: ArrayLike, positive: bool = True) -> None:
         """Clicks on any slices: inside the object, or (``positive=False``) outside it.
 
         Args:
             name: the object.
-            points_lps: LPS mm, (n, 3).
+            points_lps: LPS mm, (n, 3); or one point, (3,).
             positive: whether they lie inside the object.
 
         Raises:
-            InputError: a point lies outside the scan.
+            InputError: ``BAD_PROMPT``, or ``POINT_OUTSIDE_SCAN``.
             UsageError: ``UNKNOWN_OBJECT``, ``SLICE_ACCEPTED``.
         """
-        points = tuple(PointPrompt(tuple(point), positive) for point in points_lps)  # type: ignore[arg-type]
-        self._prompt(name, Prompts(points=points))
+        try:
+            places = np.atleast_2d(np.array(points_lps, dtype=np.float64))
+        except (TypeError, ValueError):
+            places = np.empty((0, 0))
+        if places.ndim != 2 or places.shape[1] != 3:
+            raise InputError("BAD_PROMPT", "Points need three numbers each.", "Give (n, 3) coordinates, LPS mm.")
+        self._prompt(name, Prompts(points=tuple(PointPrompt((x, y, z), positive) for x, y, z in places.tolist())))
 
     def add_mask(self, name: str, slice_index: int, mask: np.ndarray) -> None:
         """Draw the object's whole cross-section on one slice; it is taken as it is.
@@ -315,7 +321,7 @@ class Session:
     def refine(
         self,
         name: str,
-        points_lps: Iterable[Iterable[float]],
+        points_lps: ArrayLike,
         positive: bool = True,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
