@@ -95,8 +95,10 @@ class EmbeddedPredictor:
         if not bank:
             return self.network.without_memory(features)
         slices = [RememberedSlice(entry.memory.memory, entry.rank) for entry in bank]
-        pointers = [RememberedPointer(entry.memory.pointer, float(abs(entry.slices))) for entry in bank]
-        pointers = pointers[: self.network.options.maximum_pointers]
+        # Training sequences are short: further away is as far as the network knows.
+        furthest = self.network.options.maximum_pointers
+        pointers = [RememberedPointer(entry.memory.pointer, float(min(abs(entry.slices), furthest))) for entry in bank]
+        pointers = pointers[:furthest]
         return self.network.condition_on_memory(features, slices, pointers)
 
     def _drawn(self, output: SliceMask, mask: np.ndarray) -> SliceMask:
