@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import UsageError
 from ..volume import Volume, Window
 from .atomic import atomic_path
-from .tile import Colour, Layer, View, box_outlines, draw_tile, view_of
+from .terminology import Colour
+from .tile import Layer, View, box_outlines, draw_tile, view_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,8 +24,8 @@ BACKGROUND: Colour = (16, 20, 24)
 TEXT: Colour = (216, 222, 228)
 QUIET: Colour = (128, 138, 148)
 GAP = 8
-TILE_PIXELS = 250
-"""Longer side of one slice's picture."""
+TILE_PIXELS = {1: 640, 2: 440, 4: 340}
+"""Longer side of one slice's picture when there are at most so many; else 250."""
 
 CONTEXT = 0.18
 """Margin around masks and boxes, as a share of their larger extent."""
@@ -84,7 +85,7 @@ def draw_contact_sheet(
     outlines = box_outlines(volume.geometry, axis, layers)
     numbers = _slice_numbers(volume, axis, layers, outlines, slices)
     view = view_of(volume.geometry, axis, layers, outlines, CONTEXT)
-    size = _tile_size(view)
+    size = _tile_size(view, len(numbers))
     columns = _columns(len(numbers), size)
     rows = math.ceil(len(numbers) / columns)
 
@@ -127,9 +128,10 @@ def _columns(count: int, size: tuple[int, int]) -> int:
     return min(candidates, key=lambda columns: (-count % columns, abs(columns - wanted)))
 
 
-def _tile_size(view: View) -> tuple[int, int]:
+def _tile_size(view: View, count: int) -> tuple[int, int]:
     width, height = view.millimetres
-    scale = TILE_PIXELS / max(width, height)
+    longer = next((pixels for limit, pixels in TILE_PIXELS.items() if count <= limit), 250)
+    scale = longer / max(width, height)
     # A slice of a thick-slice scan may be a thin strip: keep it visible rather than in proportion.
     return max(round(width * scale), 60), max(round(height * scale), 60)
 

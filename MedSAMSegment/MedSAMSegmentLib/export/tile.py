@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..volume import Geometry, OrientedBox, Volume
+from .terminology import Colour
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Colour = tuple[int, int, int]
 
 #: Names of the ends of the LPS axes: towards plus and towards minus.
 _DIRECTION_LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
