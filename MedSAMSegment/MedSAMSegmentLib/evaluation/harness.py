@@ -83,6 +83,7 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     observer: Callable[[Observation], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Report:
     """Segment every object of every case from its box and score the masks.
 
@@ -97,6 +98,7 @@ def evaluate(
         settings: stored in the report, for whoever reads it later.
         progress: called as ``progress(objects done, objects of all, case name)`` after every object.
         observer: called after every object.
+        cancel: asked after every object; ``True`` ends the run, and the report is marked incomplete.
 
     Raises:
         InputError: a case cannot be read, or the label map does not fit the image.
@@ -106,6 +108,7 @@ def evaluate(
     entries = cases.cases if isinstance(cases, Manifest) else [loaded.case for loaded in cases]
     total = sum(len(case.objects) for case in entries)
     scores: list[ObjectScore] = []
+    cancelled = False
     for loaded in _read_cases(cases) if isinstance(cases, Manifest) else cases:
         for observation in _run_case(loaded, method, jitter, seed, tolerance_mm, surfaces):
             scores.append(observation.score)
@@ -113,8 +116,13 @@ def evaluate(
                 observer(observation)
             if progress is not None:
                 progress(len(scores), total, loaded.case.name)
+            cancelled = cancel is not None and len(scores) < total and cancel()
+            if cancelled:
+                break
+        if cancelled:
+            break
     label = name or getattr(method, "__name__", type(method).__name__)
-    return Report(label, manifest_name, jitter, seed, tolerance_mm, tuple(scores), dict(settings or {}))
+    return Report(label, manifest_name, jitter, seed, tolerance_mm, tuple(scores), dict(settings or {}), not cancelled)
 
 
 def _read_cases(manifest: Manifest) -> Iterator[LoadedCase]:

@@ -51,7 +51,10 @@ class GroupSummary:
 
 @dataclass(frozen=True)
 class Report:
-    """All scores of one method, with the settings that produced them."""
+    """All scores of one method, with the settings that produced them.
+
+    ``complete`` is ``False`` when the run was cancelled before its last object.
+    """
 
     method: str
     manifest: str
@@ -60,6 +63,7 @@ class Report:
     tolerance_mm: float
     scores: tuple[ObjectScore, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    complete: bool = True
 
     def groups(self) -> list[GroupSummary]:
         """Summaries in the order in which the groups first appear."""
@@ -88,25 +92,31 @@ class Report:
             "seed": self.seed,
             "tolerance_mm": self.tolerance_mm,
             "settings": self.settings,
+            "complete": self.complete,
             "groups": [asdict(summary) for summary in self.groups()],
             "objects": [asdict(score) for score in self.scores],
         }
 
-    def write_json(self, path: str | Path) -> None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
 
-    def write_csv(self, path: str | Path) -> None:
-        """One line an object; the box as ``k0:k1/j0:j1/i0:i1``."""
-        names = [item.name for item in fields(ObjectScore)]
-        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["method", "jitter", "seed", *names])
-            for score in self.scores:
+def write_json(reports: Sequence[Report], path: str | Path) -> None:
+    """Everything, for programs.  Raises ``OutputError``."""
+    with atomic_path(path) as temporary:
+        content = {"reports": [report.as_dict() for report in reports]}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def write_csv(reports: Sequence[Report], path: str | Path) -> None:
+    """One line an object and report; the box as ``k0:k1/j0:j1/i0:i1``.  Raises ``OutputError``."""
+    names = [item.name for item in fields(ObjectScore)]
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["method", "jitter", "seed", *names])
+        for report in reports:
+            for score in report.scores:
                 row = asdict(score)
                 row["box"] = "/".join(f"{low}:{high}" for low, high in score.box)
                 values = ("" if row[name] is None else row[name] for name in names)
-                writer.writerow([self.method, self.jitter, self.seed, *values])
+                writer.writerow([report.method, report.jitter, report.seed, *values])
 
 
 def summarise(name: str, scores: Sequence[ObjectScore]) -> GroupSummary:

@@ -1,0 +1,104 @@
+"""``medsamsegment info``: what a scan is, and whether it can be segmented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import Output
+from .options import Json, Scan, Series, series_of
+
+if TYPE_CHECKING:
+    from ..volume import Volume
+
+#: A slice spacing this many times the pixel spacing makes the third dimension hard to follow.
+_THICK_SLICES = 8.0
+
+
+def info(scan: Scan, series: Series = None, json: Json = False) -> None:
+    """Show geometry, modality and grey values of a scan, and warn of what is unusual.
+
+    A scan that cannot be used is refused with the reason, as every other command would refuse it.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..volume import read_volume
+
+    output = Output(json)
+    volume = read_volume(scan, series_of(series))
+    facts = describe(volume, scan)
+    table = Table(show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(facts):
+        table.add_row(name, Text(value))
+    output.say(table)
+    for warning in facts["warnings"]:
+        output.note(warning)
+    output.emit(facts)
+
+
+def describe(volume: Volume, scan: Path) -> dict[str, Any]:
+    """Everything ``info`` shows, as plain data."""
+    from ..volume import Window
+
+    geometry = volume.geometry
+    low, high = Window.parse("auto").resolve(volume)
+    depth, height, width = geometry.shape
+    return {
+        "scan": str(scan),
+        "name": volume.name,
+        "modality": volume.modality,
+        "size_ijk": [width, height, depth],
+        "spacing_mm": [round(value, 6) for value in geometry.spacing],
+        "origin_lps_mm": [round(float(value), 6) for value in geometry.origin],
+        "direction": [[round(float(value), 9) for value in row] for row in geometry.direction],
+        "orientation": geometry.orientation_code,
+        "left_handed": geometry.is_left_handed,
+        "sheared": geometry.is_sheared(),
+        "slice_axis": "kji"[geometry.coarsest_axis],
+        "voxel_type": str(volume.voxels.dtype),
+        "range": [volume.voxels.min().item(), volume.voxels.max().item()],
+        "window": [round(low, 4), round(high, 4)],
+        "dicom_slices": len(volume.source) if volume.source else 0,
+        "warnings": [*volume.notes, *_warnings(volume)],
+    }
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    size, spacing = facts["size_ijk"], facts["spacing_mm"]
+    extent = [count * step for count, step in zip(size, spacing, strict=True)]
+    shape = ["left-handed" if facts["left_handed"] else "right-handed"]
+    if facts["sheared"]:
+        shape.append("sheared")
+    return [
+        ("scan", facts["scan"]),
+        ("modality", facts["modality"] or "not stated"),
+        ("size", " x ".join(map(str, size)) + " voxels (i, j, k)"),
+        ("spacing", " x ".join(f"{value:.4g}" for value in spacing) + " mm"),
+        ("extent", " x ".join(f"{value:.1f}" for value in extent) + " mm"),
+        ("axes grow to", f"{facts['orientation']} ({', '.join(shape)})"),
+        ("slices", f"across {facts['slice_axis']}, the coarsest axis"),
+        ("first voxel", ", ".join(f"{value:.2f}" for value in facts["origin_lps_mm"]) + " mm LPS"),
+        ("values", f"{facts['range'][0]:g} to {facts['range'][1]:g} ({facts['voxel_type']})"),
+        ("window", f"{facts['window'][0]:g} to {facts['window'][1]:g} (auto)"),
+        *([("DICOM", f"{facts['dicom_slices']} slices with their source objects")] if facts["dicom_slices"] else []),
+    ]
+
+
+def _warnings(volume: Volume) -> list[str]:
+    geometry = volume.geometry
+    found = []
+    if volume.voxels.shape[0] == 1:
+        found.append("The scan has a single slice: masks are two-dimensional.")
+    spacing = sorted(geometry.spacing)
+    if volume.voxels.shape[0] > 1 and spacing[2] > _THICK_SLICES * spacing[0]:
+        found.append(
+            f"Slices are {spacing[2] / spacing[0]:.0f} times as far apart as pixels: check how the mask follows."
+        )
+    if geometry.is_sheared():
+        found.append("The slices are shifted against each other (gantry tilt): programs without shear misplace them.")
+    if volume.voxels.min() == volume.voxels.max():
+        found.append("All voxels have the same value: there is nothing to see.")
+    return found

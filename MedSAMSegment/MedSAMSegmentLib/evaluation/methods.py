@@ -1,0 +1,61 @@
+"""Methods by name: the classical baselines, and every model of the catalog behind a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..volume import OrientedBox, Volume
+from .baselines import BASELINES
+from .harness import Method
+
+if TYPE_CHECKING:
+    from ..checkpoints import LoadedModel
+
+
+class SessionMethod:
+    """A model under test: one session a scan, so that its objects share encoded slices.
+
+    Args:
+        model: a name of the catalog, a loaded model, or any slice predictor.
+        device, checkpoint, options: as ``Session`` takes them; a model given by name is loaded once.
+    """
+
+    def __init__(
+        self,
+        model: str | LoadedModel | Any = "embedded",
+        device: str = "auto",
+        checkpoint: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        from ..checkpoints import load_model
+
+        self._model = load_model(model, checkpoint, device) if isinstance(model, str) else model
+        self._options = options
+        self.settings = {"model": model, **options} if isinstance(model, str) else dict(options)
+
+    def __call__(self, volume: Volume, boxes: Sequence[OrientedBox]) -> Iterator[np.ndarray]:
+        from ..inference import Session
+
+        session = Session(volume, self._model, **self._options)
+        for number, box in enumerate(boxes, start=1):
+            name = f"object {number}"
+            session.add_object(name, box)
+            yield session.segment(name).mask
+            # Only the encoded slices are shared; results of a scan with many objects would fill the memory.
+            session.remove_object(name)
+
+
+def find_method(name: str, device: str = "auto", checkpoint: str | Path | None = None, **options: Any) -> Method:
+    """A baseline or a model by its name.
+
+    Raises:
+        UsageError: ``UNKNOWN_MODEL``: neither.
+        CheckpointError: the model's weights cannot be loaded.
+    """
+    if name in BASELINES:
+        return BASELINES[name]
+    return SessionMethod(name, device, checkpoint, **options)
