@@ -52,9 +52,9 @@ class TrainingOptions:
     gradient_norm: float = 1.0
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[Stage, ...] = (
-        Stage("slices", 950, samples=24, slices=2, size=96),
-        Stage("sequences", 1000, samples=8, slices=5, size=96),
-        Stage("sequences", 300, samples=6, slices=5, size=128),
+        Stage("slices", 800, samples=24, slices=2, size=96),
+        Stage("sequences", 850, samples=8, slices=5, size=96),
+        Stage("sequences", 120, samples=6, slices=5, size=128),
     )
 
     @property
