@@ -15,6 +15,7 @@ from ..errors import MedSAMSegmentError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 
 class Output:
@@ -62,13 +63,16 @@ class Output:
         """A progress bar on stderr; call the value as ``update(done, of all, what)``."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+        stream = console()
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console(),
+            console=stream,
             transient=True,
+            # A file or a pipe would only get the empty lines between the redrawn bars.
+            disable=not stream.is_terminal,
         )
         with bar:
             task = bar.add_task(_escaped(description), total=None)
@@ -77,6 +81,15 @@ class Output:
                 bar.update(task, completed=done, total=total, description=_escaped(what or description))
 
             yield update
+
+
+def new_table(title: str = "", headings: bool = True) -> Table:
+    """An empty table in this program's plain style."""
+    from rich import box
+    from rich.table import Table
+
+    style = box.SIMPLE_HEAD if headings else None
+    return Table(title=title or None, title_justify="left", box=style, show_header=headings, pad_edge=False)
 
 
 def console(error_stream: bool = True) -> Console:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Output, cancel_on_interrupt
+from .console import Output, cancel_on_interrupt, new_table
 from .options import Device, Json
 
 if TYPE_CHECKING:
@@ -119,10 +119,9 @@ def _write(session: Session, phantom: Phantom, folder: Path, scores: dict[str, f
 
 
 def _show(printer: Output, session: Session, scores: dict[str, float], files: dict[str, Path], seconds: float) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="one box an organ, compared with the truth", title_justify="left")
+    table = new_table("one box an organ, compared with the truth")
     for heading in ("organ", "Dice", "ml", "seconds"):
         table.add_column(heading, justify="left" if heading == "organ" else "right")
     for name, value in scores.items():

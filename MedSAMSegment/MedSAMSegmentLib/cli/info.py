@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import Output
+from .console import Output, new_table
 from .options import Json, Scan, Series, series_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ def info(scan: Scan, series: Series = None, json: Json = False) -> None:
 
     A scan that cannot be used is refused with the reason, as every other command would refuse it.
     """
-    from rich.table import Table
     from rich.text import Text
 
     from ..volume import read_volume
@@ -28,7 +27,7 @@ def info(scan: Scan, series: Series = None, json: Json = False) -> None:
     output = Output(json)
     volume = read_volume(scan, series_of(series))
     facts = describe(volume, scan)
-    table = Table(show_header=False)
+    table = new_table(headings=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(facts):
@@ -42,6 +41,7 @@ def info(scan: Scan, series: Series = None, json: Json = False) -> None:
 def describe(volume: Volume, scan: Path) -> dict[str, Any]:
     """Everything ``info`` shows, as plain data."""
     from ..volume import Window
+    from ..volume.window import is_ct
 
     geometry = volume.geometry
     low, high = Window.parse("auto").resolve(volume)
@@ -50,6 +50,7 @@ def describe(volume: Volume, scan: Path) -> dict[str, Any]:
         "scan": str(scan),
         "name": volume.name,
         "modality": volume.modality,
+        "treated_as_ct": is_ct(volume),
         "size_ijk": [width, height, depth],
         "spacing_mm": [round(value, 6) for value in geometry.spacing],
         "origin_lps_mm": [round(float(value), 6) for value in geometry.origin],
@@ -74,7 +75,10 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         shape.append("sheared")
     return [
         ("scan", facts["scan"]),
-        ("modality", facts["modality"] or "not stated"),
+        (
+            "modality",
+            facts["modality"] or f"not stated, looks like {'CT' if facts['treated_as_ct'] else 'MR or other'}",
+        ),
         ("size", " x ".join(map(str, size)) + " voxels (i, j, k)"),
         ("spacing", " x ".join(f"{value:.4g}" for value in spacing) + " mm"),
         ("extent", " x ".join(f"{value:.1f}" for value in extent) + " mm"),

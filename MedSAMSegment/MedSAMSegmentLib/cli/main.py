@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
-from . import demo, evaluate, info, models, segment
+from . import demo, evaluate, info, models, segment, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
@@ -31,8 +31,9 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
 app.command("info")(info.info)
-app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
+app.add_typer(models.app, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CheckpointError
-from .console import Output
+from .console import Output, new_table
 from .options import Json
 
 if TYPE_CHECKING:
@@ -26,19 +26,19 @@ def _default(context: typer.Context, json: Json = False) -> None:
 @app.command("list")
 def list_command(json: Json = False) -> None:
     """List the models by name; weights marked "here" are on this computer."""
-    from rich.table import Table
+    from rich.text import Text
 
     from ..checkpoints import list_models
 
     output = Output(json)
     specs = list_models()
-    table = Table()
+    table = new_table()
     for heading in ("name", "what it is", "picture", "weights", "licence"):
         table.add_column(heading, no_wrap=heading in ("name", "weights"))
     for spec in specs:
         table.add_row(
             spec.name,
-            spec.title,
+            Text(spec.title),
             str(spec.image_size),
             "here" if _path(spec) else "not here",
             spec.licence.identifier,
@@ -52,7 +52,6 @@ def info_command(
     name: Annotated[str, typer.Argument(help="A name of medsamsegment models list.")], json: Json = False
 ) -> None:
     """Show everything that is known of a model: licence, origin and size of its weights, preprocessing."""
-    from rich.table import Table
     from rich.text import Text
 
     from ..checkpoints import find_model
@@ -74,7 +73,7 @@ def info_command(
         "known from": origin.provenance,
         "notes": spec.notes,
     }
-    table = Table(show_header=False)
+    table = new_table(headings=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in rows.items():

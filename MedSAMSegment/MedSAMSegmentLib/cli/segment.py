@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CancelledError, UsageError
-from .console import Output, cancel_on_interrupt
+from .console import Output, cancel_on_interrupt, new_table
 from .options import (
     Checkpoint,
     Device,
@@ -231,10 +231,9 @@ def summarise(session: Session, scan: Path, written: list[Path]) -> dict[str, An
 
 
 def _show(output: Output, session: Session, written: list[Path]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table()
+    table = new_table()
     for heading in ("object", "voxels", "ml", "seconds", "look again at slice"):
         table.add_column(heading, justify="left" if heading == "object" else "right")
     for result in session.results.values():

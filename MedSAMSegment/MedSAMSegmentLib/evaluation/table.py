@@ -17,12 +17,15 @@ def results_table(reports: Sequence[Report]) -> Table:
     One report gets a column for each measure; several reports get one column each with ``Dice / NSD``, and their
     seconds an object in the last row.
     """
+    from rich import box
     from rich.table import Table
 
     first = reports[0]
     jitter = sorted({report.jitter for report in reports})
     boxes = "tight boxes" if jitter == [0] else f"boxes moved by up to {', '.join(map(str, jitter))} voxels a side"
-    table = Table(title=f"{first.manifest}: one box an object, {boxes}", title_justify="left")
+    table = Table(
+        title=f"{first.manifest}: one box an object, {boxes}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     table.add_column("group", no_wrap=True)
     table.add_column("n", justify="right")
     if len(reports) == 1:
