@@ -26,6 +26,8 @@ class IntensityPredictor:
     identity = "intensity:1"
     neighbours = 1
     memory_capacity = 3
+    sweeps = 0
+    key_candidates = 1
 
     def __init__(self, sizes: tuple[int, ...] = (64, 96, 128), stride: int = 1) -> None:
         self.crop = CropSettings(context=0.5, sizes=sizes, full_slice_size=sizes[-1])

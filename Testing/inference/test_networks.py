@@ -120,10 +120,13 @@ def test_a_drawn_slice_is_the_result_and_leads_the_others(architecture):
 
 @architectures
 def test_memory_changes_what_a_tracked_slice_becomes(architecture):
-    with_memory = session(architecture).segment("object")
-    s = session(architecture)
-    s.predictor.memory_capacity = 0
-    without = s.segment("object")
+    results = []
+    for capacity in (3, 0):
+        s = session(architecture)
+        s.predictor.memory_capacity = capacity
+        s.predictor.sweeps = 0  # a sweep shows every slice its neighbours, the key slice too
+        results.append(s.segment("object"))
+    with_memory, without = results
     key = with_memory.key_slice - with_memory.extent[0].start
     np.testing.assert_array_equal(with_memory.logits[key], without.logits[key])
     assert not np.array_equal(with_memory.logits[key + 1], without.logits[key + 1])
@@ -163,3 +166,22 @@ def test_sam_gets_the_box_as_the_centres_of_the_outermost_pixels():
     assert labels.tolist() == [[2, 3]]
     tracked = SlicePrompt(0, frame, False, tuple(corners), crop_prompt(frame).box_coordinates)
     assert predictor._points(tracked) == (None, None)
+
+
+def test_a_sweep_revises_every_slice():
+    swept = session("embedded").segment("object")
+    unswept = session("embedded")
+    unswept.predictor.sweeps = 0
+    plain = unswept.segment("object")
+    assert all(
+        not np.array_equal(a, b) for a, b in zip(swept.logits.astype(float), plain.logits.astype(float), strict=True)
+    )
+
+
+def test_tracking_begins_where_the_network_is_surest_and_stays_there():
+    s = session("embedded")
+    first = s.segment("object")
+    middle = sorted(first.scores)[len(first.scores) // 2]
+    assert abs(first.key_slice - middle) <= len(first.scores) // 4 + 1
+    point = tuple(SCENE.volume.geometry.index_to_lps((24, 24, 9)))
+    assert s.refine("object", [point], positive=False).key_slice == first.key_slice

@@ -40,6 +40,8 @@ class EmbeddedPredictor:
     """
 
     neighbours = 1
+    sweeps = 1
+    key_candidates = 7
 
     # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.
     crop = CropSettings(context=0.3, sizes=(96, 128, 160, 192, 256), largest_magnification=12.0, full_slice_size=256)
@@ -48,7 +50,8 @@ class EmbeddedPredictor:
         network = loaded.network
         if not isinstance(network, EmbeddedNetwork):
             raise TypeError("EmbeddedPredictor needs an EmbeddedNetwork")
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.network = network.eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
         self.memory_capacity = network.options.number_of_memories - 1
         self._device = loaded.device

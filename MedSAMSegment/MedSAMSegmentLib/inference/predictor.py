@@ -129,12 +129,16 @@ class SlicePredictor(Protocol):
         crop: how it wants to see an object.
         neighbours: slices on each side that are shown with the slice itself, as further channels.
         memory_capacity: how many tracked (not prompted) slices it can recall; 0 for a network without memory.
+        sweeps: how often it can improve on a tracked volume, shown the masks of a slice and of both neighbours.
+        key_candidates: of so many slices about the box's middle, tracking begins on the one it is surest of.
     """
 
     identity: str
     crop: CropSettings
     neighbours: int
     memory_capacity: int
+    sweeps: int
+    key_candidates: int
 
     def encode(self, picture: np.ndarray) -> Any:
         """Features of a picture (2 * neighbours + 1, size, size) float32 in 0..1, lowest slice index first."""

@@ -46,6 +46,8 @@ class Sam2Predictor:
     """
 
     neighbours = 0
+    sweeps = 0
+    key_candidates = 1
 
     def __init__(self, loaded: LoadedModel) -> None:
         network = loaded.network

@@ -38,7 +38,7 @@ from .provenance import ModelIdentity, provenance
 from .result import Result
 from .sampler import SliceSampler
 from .settings import CleanupSettings, Settings, TrackingSettings
-from .tracker import Tracker
+from .tracker import Tracker, confidence
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -304,7 +304,8 @@ class Session:
             raise UsageError("NO_OBJECTS", "There is nothing to segment.", "Add an object first.")
         names = [name] if name is not None else list(self._objects)
         plans = {item: self._plans_to_run(self._object(item)) for item in names}
-        total = sum(len(plan.slices) for item in plans.values() for plan in item)
+        passes = 1 + Tracker.sweeps(self.predictor, self.settings.tracking)
+        total = sum(passes * len(plan.slices) for item in plans.values() for plan in item)
         done = 0
         for item in names:
             with closing(self._run(item, plans[item], on_slice)) as slices, _typed_failures():
@@ -449,6 +450,12 @@ class Session:
         for number, plan in enumerate(plans, start=first):
             prompts = state.prompts(number + 1)
             last = number == len(state.rounds) - 1
+            if state.track is None:
+                plan = self._begun_where_surest(name, plan, on_slice if last else None)
+                if last:
+                    timings["first_mask"] = time.perf_counter() - started
+            else:
+                plan = self._plan(state, number + 1, state.track.key_slice)
             track = self._track_for(plan, state.track)
             locked = prompts.locked()
             plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
@@ -458,7 +465,7 @@ class Session:
             try:
                 for step in tracker.steps():
                     if step.outcome is not None and last:
-                        block.put(step.slice_index, step.outcome.logits)
+                        block.put(step.slice_index, step.outcome.shown)
                         timings.setdefault("first_mask", time.perf_counter() - started)
                         if on_slice is not None:
                             on_slice(name, step.slice_index, block.slice_mask(step.slice_index))
@@ -472,9 +479,28 @@ class Session:
                 if last or not finished:
                     for index in outcomes if not last else kept:
                         if index in plan.slices:
-                            block.put(index, outcomes[index].logits)
+                            block.put(index, outcomes[index].shown)
                     state = replace(state, result=self._result(name, plan, state, block, timings, started, finished))
                 self._objects[name] = state
+
+    def _begun_where_surest(self, name: str, plan: SlicePlan, on_slice: OnSlice | None) -> SlicePlan:
+        """The plan, begun on the slice about the box's middle on which the network trusts its mask the most.
+
+        The middle slice is shown at once. Where the user said something about a slice, or each slice stands for itself,
+        the plan stays as it is.
+        """
+        candidates = _about(plan, self.predictor.key_candidates)
+        if len(candidates) < 2 or plan.points or plan.masks or self.settings.tracking.strategy == "per-slice":
+            return plan
+        track = self._track_for(plan, None)
+        best = (-1.0, plan.key_slice)
+        for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):
+            if index == plan.key_slice and on_slice is not None:
+                block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
+                block.put(index, guess.logits)
+                on_slice(name, index, block.slice_mask(index))
+            best = max(best, (confidence(guess), index))
+        return replace(plan, key_slice=best[1])
 
     def _track_for(self, plan: SlicePlan, track: Track | None) -> Track:
         """The object's track; a new one when the crop must move, because the box has outgrown it."""
@@ -541,6 +567,15 @@ class Session:
 
 
 _UNDO_STEPS = 64
+
+
+def _about(plan: SlicePlan, count: int) -> list[int]:
+    """Up to ``count`` slices spread over the middle half of the box, its very middle first."""
+    inside = [index for index in plan.rectangles if index in plan.slices]
+    middle = inside.index(plan.key_slice) if plan.key_slice in inside else len(inside) // 2
+    reach = len(inside) // 4
+    offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
+    return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
 
 
 def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:

@@ -8,6 +8,7 @@ The idea is SAM 2's memory (Ravi et al. 2024), with a bank chosen for scans inst
   own way from its prompted slice, at least ``memory_stride_mm`` apart and not beyond ``memory_reach_mm``.
 * Only slices with a good estimated overlap and object score are remembered.
 * A direction ends at the plan's last slice or after several empty ones.
+* Networks that can use it then revise every slice once more, seeing what was found on both of its neighbours.
 
 What a slice's mask was made from is kept with it.  When the user corrects a slice and tracks again, a slice whose
 prompt, neighbour and bank are unchanged keeps its mask, and the network is not asked.
@@ -17,8 +18,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _versions = count()
 
+_NOTHING_LOGIT = -8.0
+
 
 @dataclass(frozen=True, eq=False)
 class SliceOutcome:
@@ -48,6 +51,8 @@ class SliceOutcome:
         empty_run: number of empty slices in a row that end here.
         made_from: everything the outcome depends on; equal means that computing it again would change nothing.
         version: unique to this outcome.
+        revised: logits after the last sweep over all slices, or ``None`` before it.
+        revised_from: everything ``revised`` depends on.
     """
 
     logits: torch.Tensor
@@ -58,6 +63,13 @@ class SliceOutcome:
     empty_run: int
     made_from: Hashable
     version: int
+    revised: torch.Tensor | None = None
+    revised_from: Hashable = None
+
+    @property
+    def shown(self) -> torch.Tensor:
+        """(s, s) logits the user sees."""
+        return self.logits if self.revised is None else self.revised
 
     @property
     def confidence(self) -> float:
@@ -133,6 +145,18 @@ class Tracker:
             if outcome is not None:
                 self.outcomes[index] = outcome
             yield TrackStep(index, outcome, reused=outcome is not None and outcome is known)
+        if self.sweeps(self.predictor, self.settings):
+            yield from self._sweep()
+
+    @staticmethod
+    def sweeps(predictor: SlicePredictor, settings: TrackingSettings) -> int:
+        """How often all slices are revised after they were tracked."""
+        return 0 if settings.strategy == "per-slice" else predictor.sweeps
+
+    def guesses(self, candidates: Iterable[int]) -> Iterator[tuple[int, SlicePrediction]]:
+        """What the network makes of single slices from the box alone; nothing is remembered."""
+        for index in candidates:
+            yield index, self.predictor.predict(self._features(index), self._prompt(index, prompted=True), [])
 
     # ---- the order of slices ---------------------------------------------------------------------------------------
 
@@ -176,7 +200,7 @@ class Tracker:
         if known is not None and known.made_from == made_from:
             return known
         before = self._before.get(index)
-        own = before.logits if before is not None and index in self.plan.points else None
+        own = before.shown if before is not None and index in self.plan.points else None
         bank = self._recall(index, None)
         prompt = self._prompt(index, prompted=True, own=own)
         features = self._features(index)
@@ -203,12 +227,47 @@ class Tracker:
         if self.settings.strategy == "hybrid" and prompt.rectangle is not None and self._is_doubtful(prediction):
             again = self._prompt(index, prompted=True)
             second = self.predictor.predict(features, again, entries)
-            if _confidence(second) > _confidence(prediction) or _is_empty(prediction):
+            if confidence(second) > confidence(prediction) or _is_empty(prediction):
                 prompt, prediction = again, second
         return self._outcome(features, prompt, prediction, made_from, parent)
 
+    def _sweep(self) -> Iterator[TrackStep]:
+        """Revise all slices from their own and their neighbours' masks, each sweep from the one before."""
+        sweeps = self.sweeps(self.predictor, self.settings)
+        reach = range(-sweeps, sweeps + 1)
+        masks = {index: outcome.logits for index, outcome in self.outcomes.items()}
+        for sweep in range(sweeps):
+            revised = {}
+            for index in sorted(self.outcomes):
+                outcome = self.outcomes[index]
+                near = tuple(self.outcomes[index + k].version if index + k in self.outcomes else None for k in reach)
+                made_from = (sweep, near, _prompt_key(self.plan, index))
+                known = self._known.get(index)
+                last = sweep == sweeps - 1
+                if index in self._locked or index in self.plan.masks:
+                    revised[index] = outcome.shown
+                elif (
+                    last and known is not None and known.version == outcome.version and known.revised_from == made_from
+                ):
+                    self.outcomes[index] = known
+                    revised[index] = known.shown
+                else:
+                    prompt = self._prompt(index, self._is_source(index), masks[index], masks)
+                    prediction = self.predictor.predict(self._features(index), prompt, [])
+                    revised[index] = prediction.logits
+                    self.outcomes[index] = replace(
+                        outcome,
+                        revised=prediction.logits,
+                        revised_from=made_from,
+                        predicted_iou=prediction.predicted_iou,
+                        object_score=prediction.object_score,
+                        stability=stability(prediction.logits),
+                    )
+                yield TrackStep(index, self.outcomes[index], reused=self.outcomes[index] is known)
+            masks = revised
+
     def _is_doubtful(self, prediction: SlicePrediction) -> bool:
-        return _is_empty(prediction) or _confidence(prediction) < self.settings.reprompt_below
+        return _is_empty(prediction) or confidence(prediction) < self.settings.reprompt_below
 
     def _outcome(
         self, features: Any, prompt: SlicePrompt, prediction: SlicePrediction, made_from: Hashable, parent: int | None
@@ -278,7 +337,14 @@ class Tracker:
 
     # ---- prompts in crop coordinates -------------------------------------------------------------------------------
 
-    def _prompt(self, index: int, prompted: bool, own: torch.Tensor | None = None) -> SlicePrompt:
+    def _prompt(
+        self,
+        index: int,
+        prompted: bool,
+        own: torch.Tensor | None = None,
+        masks: Mapping[int, torch.Tensor] | None = None,
+    ) -> SlicePrompt:
+        """Everything known about a slice; in a sweep, ``masks`` holds the logits of all slices with the object."""
         plan, frame = self.plan, self.frame
         rectangle = None
         if index in plan.rectangles:
@@ -289,9 +355,12 @@ class Tracker:
         points = frame.to_crop(np.array([[click.x, click.y] for click in clicks]).reshape(-1, 2))
         seen = ((points >= -0.5) & (points <= frame.size - 0.5)).all(axis=1)
         mask = plan.masks.get(index)
-        below, above = (
-            None if self.settings.strategy == "per-slice" else self._logits(k) for k in (index - 1, index + 1)
-        )
+        if masks is None:
+            below, above = (self._logits(k) for k in (index - 1, index + 1))
+        else:
+            # Beyond the box, and where tracking has ended, there is nothing: that is known, too.
+            nothing = torch.full_like(masks[index], _NOTHING_LOGIT)
+            below, above = (masks.get(k, nothing) for k in (index - 1, index + 1))
         return SlicePrompt(
             slice_index=index,
             frame=frame,
@@ -307,7 +376,7 @@ class Tracker:
         )
 
     def _logits(self, index: int) -> torch.Tensor | None:
-        outcome = self.outcomes.get(index)
+        outcome = None if self.settings.strategy == "per-slice" else self.outcomes.get(index)
         return None if outcome is None else outcome.logits
 
 
@@ -329,7 +398,8 @@ def stability(logits: torch.Tensor) -> float:
     return int((logits > 1.0).sum()) / wide if wide else 1.0
 
 
-def _confidence(prediction: SlicePrediction) -> float:
+def confidence(prediction: SlicePrediction) -> float:
+    """Estimated overlap x stability."""
     return prediction.predicted_iou * stability(prediction.logits)
 
 
