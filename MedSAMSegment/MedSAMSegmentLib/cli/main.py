@@ -16,7 +16,7 @@ from . import demo, evaluate, info, models, segment, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
-_ParseError = typer.BadParameter.__mro__[1]
+_ParseError: type[Exception] = typer.BadParameter.__mro__[1]
 
 UNEXPECTED_STATUS = 5
 

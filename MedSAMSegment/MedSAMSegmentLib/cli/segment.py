@@ -70,7 +70,7 @@ def segment(
     from ..export import check_output
     from ..volume import Window as IntensityWindow
     from ..volume import read_volume
-    from .boxes import check_space
+    from .boxes import check_space, collect_objects
 
     output = Output(json)
     prompted = bool(box or roi or prompts)
@@ -88,9 +88,11 @@ def segment(
     volume = read_volume(scan, series_of(series))
     for text in volume.notes:
         output.note(text)
-    if prompted:
-        from .boxes import collect_objects
+    if session is not None and not prompted:
+        from ..inference import Session
 
+        job = Session.load(session, volume, model, device, checkpoint)
+    else:
         objects = collect_objects(volume.geometry, box or (), space, roi or (), prompts or (), label or ())
         job = choices.session(volume)
         for item in objects:
@@ -99,10 +101,6 @@ def segment(
                 job.add_points(item.name, [position], inside)
         if session is not None:
             job.save(session)
-    else:
-        from ..inference import Session
-
-        job = Session.load(session, volume, model, device, checkpoint)
     cancelled = _run(output, job)
     written = _write(job, outputs, scan)
     summary = summarise(job, scan, written)

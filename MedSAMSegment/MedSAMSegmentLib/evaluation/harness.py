@@ -30,7 +30,7 @@ from .report import ObjectScore, Report
 class Method(Protocol):
     """Something that turns boxes on a scan into masks."""
 
-    def __call__(self, volume: Volume, boxes: Sequence[OrientedBox]) -> Iterable[np.ndarray]: ...
+    def __call__(self, volume: Volume, boxes: Sequence[OrientedBox], /) -> Iterable[np.ndarray]: ...
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,12 @@ def agreement(
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
     region = _common_region(mask, truth)
-    pair = [torch.from_numpy(np.ascontiguousarray(array[region]))[None, None] for array in (mask, truth)]
+    ours, theirs = (torch.from_numpy(np.ascontiguousarray(array[region]))[None, None] for array in (mask, truth))
     spacing = [float(value) for value in spacing_kji]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI deprecates an argument it passes to itself
-        nsd = compute_surface_dice(*pair, [tolerance_mm], include_background=True, spacing=spacing)
-        hd95 = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
+        nsd = compute_surface_dice(ours, theirs, [tolerance_mm], include_background=True, spacing=spacing)
+        hd95 = compute_hausdorff_distance(ours, theirs, include_background=True, percentile=95, spacing=spacing)
     return Agreement(overlap, float(nsd), float(hd95))
 
 

@@ -185,18 +185,20 @@ def _annotate(
     """Slice number, scores, and on the first tile the directions at the edges."""
     width, height = size
     font = fonts[2]
-    outline = {"font": font, "stroke_width": 2, "stroke_fill": BACKGROUND}
-    pen.text((5, 3), f"{'kji'[view.axis]} {number}", fill=TEXT, **outline)
+
+    def write(x: float, y: float, text: str, colour: Colour) -> None:
+        pen.text((x, y), text, fill=colour, font=font, stroke_width=2, stroke_fill=BACKGROUND)
+
+    write(5, 3, f"{'kji'[view.axis]} {number}", TEXT)
     y = 3
     for layer in layers:
         if layer.scores and number in layer.scores:
             text = f"{layer.scores[number]:.2f}"
-            pen.text((width - 5 - pen.textlength(text, font=font), y), text, fill=layer.colour, **outline)
+            write(width - 5 - pen.textlength(text, font=font), y, text, layer.colour)
             y += 14
     if letters and volume.voxels.shape[0] > 1 and min(size) >= 100:
         left, right, top, bottom = view.letters
-        middle = height / 2 - 7
-        pen.text((4, middle), left, fill=QUIET, **outline)
-        pen.text((width - 5 - pen.textlength(right, font=font), middle), right, fill=QUIET, **outline)
-        pen.text((width / 2 - 4, 2), top, fill=QUIET, **outline)
-        pen.text((width / 2 - 4, height - 17), bottom, fill=QUIET, **outline)
+        write(4, height / 2 - 7, left, QUIET)
+        write(width - 5 - pen.textlength(right, font=font), height / 2 - 7, right, QUIET)
+        write(width / 2 - 4, 2, top, QUIET)
+        write(width / 2 - 4, height - 17, bottom, QUIET)

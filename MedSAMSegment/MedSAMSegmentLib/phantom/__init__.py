@@ -8,7 +8,7 @@ truth is exact, and the same seed gives the same voxels.
     phantom.mask("liver")     # truth, (k, j, i) bool
 """
 
-from .anatomy import ORGANS
+from .body import ORGANS
 from .scanner import Phantom, make_phantom, phantom_geometry
 
 __all__ = ["ORGANS", "Phantom", "make_phantom", "phantom_geometry"]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..volume import Geometry, Volume
-from .anatomy import ORGANS, PARTS, Body, paint_abdomen
+from .body import ORGANS, PARTS, Body
+from .frame import paint_frame
+from .organs import paint_organs
 from .scene import Scene
 
 DEFAULT_SHAPE = (64, 256, 256)
@@ -82,7 +84,8 @@ def make_phantom(seed: int = 0, geometry: Geometry | None = None) -> Phantom:
     geometry = geometry or phantom_geometry()
     scene = Scene(geometry, np.zeros(3))
     body = Body.from_seed(seed)
-    paint_abdomen(scene, body)
+    paint_frame(scene, body)
+    paint_organs(scene, body)
     image = _scan(scene.attenuation, geometry, body.generator)
     volume = Volume(image, geometry, "CT", f"phantom-{seed}", ("Computed phantom, no patient.",))
     return Phantom(volume, scene.labels)
