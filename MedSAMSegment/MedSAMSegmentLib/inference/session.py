@@ -304,8 +304,7 @@ class Session:
             raise UsageError("NO_OBJECTS", "There is nothing to segment.", "Add an object first.")
         names = [name] if name is not None else list(self._objects)
         plans = {item: self._plans_to_run(self._object(item)) for item in names}
-        passes = 1 + Tracker.sweeps(self.predictor, self.settings.tracking)
-        total = sum(passes * len(plan.slices) for item in plans.values() for plan in item)
+        total = sum(len(plan.slices) * self._passes(plan) for item in plans.values() for plan in item)
         done = 0
         for item in names:
             with closing(self._run(item, plans[item], on_slice)) as slices, _typed_failures():
@@ -501,6 +500,10 @@ class Session:
                 on_slice(name, index, block.slice_mask(index))
             best = max(best, (confidence(guess), index))
         return replace(plan, key_slice=best[1])
+
+    def _passes(self, plan: SlicePlan) -> int:
+        """How often every slice of a plan is worked on."""
+        return 1 + self._tracker(plan, self._track_for(plan, None), frozenset()).sweeps
 
     def _track_for(self, plan: SlicePlan, track: Track | None) -> Track:
         """The object's track; a new one when the crop must move, because the box has outgrown it."""

@@ -145,13 +145,12 @@ class Tracker:
             if outcome is not None:
                 self.outcomes[index] = outcome
             yield TrackStep(index, outcome, reused=outcome is not None and outcome is known)
-        if self.sweeps(self.predictor, self.settings):
-            yield from self._sweep()
+        yield from self._sweep()
 
-    @staticmethod
-    def sweeps(predictor: SlicePredictor, settings: TrackingSettings) -> int:
-        """How often all slices are revised after they were tracked."""
-        return 0 if settings.strategy == "per-slice" else predictor.sweeps
+    @property
+    def sweeps(self) -> int:
+        """How often all slices are revised after they were tracked; a single slice has no neighbours to learn from."""
+        return 0 if self.settings.strategy == "per-slice" or len(self.plan.slices) < 2 else self.predictor.sweeps
 
     def guesses(self, candidates: Iterable[int]) -> Iterator[tuple[int, SlicePrediction]]:
         """What the network makes of single slices from the box alone; nothing is remembered."""
@@ -233,7 +232,7 @@ class Tracker:
 
     def _sweep(self) -> Iterator[TrackStep]:
         """Revise all slices from their own and their neighbours' masks, each sweep from the one before."""
-        sweeps = self.sweeps(self.predictor, self.settings)
+        sweeps = self.sweeps
         reach = range(-sweeps, sweeps + 1)
         masks = {index: outcome.logits for index, outcome in self.outcomes.items()}
         for sweep in range(sweeps):
