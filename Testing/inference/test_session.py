@@ -263,6 +263,17 @@ def test_tracking_stops_where_the_object_has_ended():
     assert result.complete and result.extent[0].stop > last + 4
 
 
+@pytest.mark.parametrize("sweeps", [0, 1, 2])
+def test_progress_reaches_its_end_also_where_the_object_ended_early(sweeps):
+    predictor, seen = IntensityPredictor(), []
+    predictor.sweeps = sweeps
+    s = Session(SCENE.volume, predictor, window=WINDOW)
+    s.add_object("object", type(SCENE.box)(SCENE.box.centre, SCENE.box.axes, SCENE.box.size * [1, 1, 1.5]))
+    s.segment("object", progress=lambda done, total, name: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert {total for _, total in seen} == {len(seen)}
+
+
 def test_per_slice_prompts_every_slice_and_remembers_none():
     predictor = IntensityPredictor()
     session(predictor, strategy="per-slice").segment("object")

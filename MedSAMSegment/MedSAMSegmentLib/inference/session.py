@@ -36,13 +36,13 @@ from .history import ObjectState, Prompts, Track
 from .predictor import SlicePredictor, make_predictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
-from .sampler import SliceSampler
+from .sampler import SliceSampler, local_window
 from .settings import CleanupSettings, Settings, TrackingSettings
 from .tracker import Tracker, confidence
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-    from ..volume import OrientedBox, Volume, Window
+    from ..volume import IntensityRange, OrientedBox, Volume, Window
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(slices done, slices of all, object)``."""
@@ -109,6 +109,7 @@ class Session:
         self.predictor, self.model = _predictor_and_identity(model, device, checkpoint)
         self.fingerprint = volume_fingerprint(volume)
         self._cache = EmbeddingCache() if cache is None else cache
+        self._windows: dict[tuple[CropFrame, tuple[int, ...]], IntensityRange] = {}
         self._objects: dict[str, ObjectState] = {}
         self._past: list[dict[str, ObjectState]] = []
         self._future: list[dict[str, ObjectState]] = []
@@ -450,9 +451,7 @@ class Session:
             prompts = state.prompts(number + 1)
             last = number == len(state.rounds) - 1
             if state.track is None:
-                plan = self._begun_where_surest(name, plan, on_slice if last else None)
-                if last:
-                    timings["first_mask"] = time.perf_counter() - started
+                plan = self._begun_where_surest(name, plan, on_slice if last else None, timings, started)
             else:
                 plan = self._plan(state, number + 1, state.track.key_slice)
             track = self._track_for(plan, state.track)
@@ -482,7 +481,9 @@ class Session:
                     state = replace(state, result=self._result(name, plan, state, block, timings, started, finished))
                 self._objects[name] = state
 
-    def _begun_where_surest(self, name: str, plan: SlicePlan, on_slice: OnSlice | None) -> SlicePlan:
+    def _begun_where_surest(
+        self, name: str, plan: SlicePlan, on_slice: OnSlice | None, timings: dict[str, float], started: float
+    ) -> SlicePlan:
         """The plan, begun on the slice about the box's middle on which the network trusts its mask the most.
 
         The middle slice is shown at once. Where the user said something about a slice, or each slice stands for itself,
@@ -494,6 +495,7 @@ class Session:
         track = self._track_for(plan, None)
         best = (-1.0, plan.key_slice)
         for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):
+            timings.setdefault("first_mask", time.perf_counter() - started)
             if index == plan.key_slice and on_slice is not None:
                 block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
                 block.put(index, guess.logits)
@@ -516,10 +518,20 @@ class Session:
             frame = CropFrame.around(plan.bounds(), plan.plane, settings)
         return Track(frame, plan.key_slice, MappingProxyType({}), MappingProxyType({}))
 
+    def _window(self, plan: SlicePlan, frame: CropFrame) -> IntensityRange:
+        """The grey values shown of one object; a window the user chose is kept."""
+        if not self.predictor.local_contrast or self.settings.window != "auto":
+            return self.intensities
+        key = (frame, plan.slices)
+        if key not in self._windows:
+            self._windows[key] = local_window(self.volume, plan.plane, frame, plan.slices, self.intensities)
+        return self._windows[key]
+
     def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
-        sampler = SliceSampler(self.volume, plan.plane, track.frame, self.intensities)
         predictor = self.predictor
-        low, high = self.intensities
+        window = self._window(plan, track.frame)
+        sampler = SliceSampler(self.volume, plan.plane, track.frame, window)
+        low, high = window
 
         def features(index: int) -> Any:
             key = SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)

@@ -237,7 +237,10 @@ class Tracker:
         masks = {index: outcome.logits for index, outcome in self.outcomes.items()}
         for sweep in range(sweeps):
             revised = {}
-            for index in sorted(self.outcomes):
+            for index in self.plan.slices:
+                if index not in self.outcomes:
+                    yield TrackStep(index, None, reused=False)
+                    continue
                 outcome = self.outcomes[index]
                 near = tuple(self.outcomes[index + k].version if index + k in self.outcomes else None for k in reach)
                 made_from = (sweep, near, _prompt_key(self.plan, index))
