@@ -26,6 +26,7 @@ class IntensityPredictor:
     identity = "intensity:1"
     neighbours = 1
     memory_capacity = 3
+    local_contrast = False
     sweeps = 0
     key_candidates = 1
 

@@ -40,11 +40,12 @@ class EmbeddedPredictor:
     """
 
     neighbours = 1
+    local_contrast = True
     sweeps = 1
     key_candidates = 7
 
     # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.
-    crop = CropSettings(context=0.3, sizes=(96, 128, 160, 192, 256), largest_magnification=12.0, full_slice_size=256)
+    crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=128)
 
     def __init__(self, loaded: LoadedModel) -> None:
         network = loaded.network

@@ -129,6 +129,7 @@ class SlicePredictor(Protocol):
         crop: how it wants to see an object.
         neighbours: slices on each side that are shown with the slice itself, as further channels.
         memory_capacity: how many tracked (not prompted) slices it can recall; 0 for a network without memory.
+        local_contrast: of a window that was not chosen by the user, it wants to see only the part that the crop fills.
         sweeps: how often it can improve on a tracked volume, shown the masks of a slice and of both neighbours.
         key_candidates: of so many slices about the box's middle, tracking begins on the one it is surest of.
     """
@@ -137,6 +138,7 @@ class SlicePredictor(Protocol):
     crop: CropSettings
     neighbours: int
     memory_capacity: int
+    local_contrast: bool
     sweeps: int
     key_candidates: int
 

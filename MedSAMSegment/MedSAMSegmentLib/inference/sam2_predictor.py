@@ -46,6 +46,7 @@ class Sam2Predictor:
     """
 
     neighbours = 0
+    local_contrast = False
     sweeps = 0
     key_candidates = 1
 

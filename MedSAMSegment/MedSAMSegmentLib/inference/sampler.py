@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,31 @@ if TYPE_CHECKING:
 
 # Pictures of single slices kept: those that the next slice on either side of the key slice shows again.
 _KEPT = 8
+
+
+# Where an object's crop is looked at to find its contrast, and what may be cut off at either end.
+_LOOKS = 9
+_TAILS = (1.0, 99.0)
+
+
+def local_window(
+    volume: Volume, plane: SlicePlane, frame: CropFrame, slices: Sequence[int], window: IntensityRange
+) -> IntensityRange:
+    """The part of ``window`` that an object and its surroundings fill.
+
+    A window made for a whole abdomen leaves little contrast between two organs; what lies in the crop decides here,
+    as it does in training.
+    """
+    chosen = {slices[round(at)] for at in np.linspace(0, len(slices) - 1, _LOOKS)}
+    rows, columns = frame.source_window(plane.shape)
+    step = max(1, max(rows.stop - rows.start, columns.stop - columns.start) // 64)
+    parts = [volume.slice_array(plane.axis, index)[rows, columns][::step, ::step].ravel() for index in sorted(chosen)]
+    low, high = np.percentile(np.clip(np.concatenate(parts), window.low, window.high), _TAILS)
+    # Noise in a nearly constant crop is not contrast.
+    least = 0.1 * (window.high - window.low)
+    if high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    return type(window)(float(low), float(high))
 
 
 class SliceSampler:
