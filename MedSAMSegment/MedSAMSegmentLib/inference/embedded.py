@@ -45,7 +45,7 @@ class EmbeddedPredictor:
     key_candidates = 7
 
     # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.
-    crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=128)
+    crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=256)
 
     def __init__(self, loaded: LoadedModel) -> None:
         network = loaded.network
