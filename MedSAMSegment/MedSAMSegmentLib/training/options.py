@@ -53,8 +53,8 @@ class TrainingOptions:
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
     stages: tuple[Stage, ...] = (
         Stage("slices", 800, samples=24, slices=2, size=96),
-        Stage("sequences", 850, samples=8, slices=5, size=96),
-        Stage("sequences", 120, samples=6, slices=5, size=128),
+        Stage("sequences", 800, samples=8, slices=5, size=96),
+        Stage("sequences", 70, samples=6, slices=5, size=128),
     )
 
     @property
