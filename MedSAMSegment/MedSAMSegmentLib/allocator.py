@@ -1,7 +1,8 @@
 """Keeps freed memory in the process: fresh pages are the costliest thing a small network asks of a Linux kernel.
 
-Measured in facts of this project's benchmarks: a training step of the embedded network takes 2 to 3 times as long when
-glibc returns every large buffer to the system and asks for it again.
+A training step of the embedded network took 2 to 3 times as long in a virtual machine when glibc returned every large
+buffer to the system and asked for it again. Programs call this (the command line, training, the benchmarks); a library
+does not decide it for the process it is loaded into.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
+from ..allocator import keep_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
 from . import demo, evaluate, info, models, segment, train
 from .console import Output
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     output = Output(json="--json" in arguments)
+    keep_freed_memory()
     try:
         return app(args=arguments, prog_name="medsamsegment", standalone_mode=False) or 0
     except MedSAMSegmentError as error:
