@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from MedSAMSegmentLib import Session
+from MedSAMSegmentLib import Geometry, OrientedBox, Session, Volume
 from MedSAMSegmentLib.checkpoints import LoadedModel
 from MedSAMSegmentLib.inference import make_predictor
 from MedSAMSegmentLib.inference.crop import CropFrame
@@ -185,3 +185,25 @@ def test_tracking_begins_where_the_network_is_surest_and_stays_there():
     assert abs(first.key_slice - middle) <= len(first.scores) // 4 + 1
     point = tuple(SCENE.volume.geometry.index_to_lps((24, 24, 9)))
     assert s.refine("object", [point], positive=False).key_slice == first.key_slice
+
+
+def test_the_network_sees_the_contrast_about_the_box_unless_the_user_chose_a_window():
+    own = Session(SCENE.volume, loaded("embedded"), window="auto")
+    own.add_object("object", SCENE.box)
+    shown = own.segment("object").provenance["window"]
+    assert shown["low"] < shown["high"]
+    assert (shown["low"], shown["high"]) != tuple(own.intensities)
+    chosen = session("embedded").segment("object").provenance["window"]
+    assert (chosen["low"], chosen["high"]) == tuple(session("embedded").intensities)
+
+
+def test_a_box_in_the_lung_is_not_shown_black():
+    voxels = np.full((8, 48, 48), -850, np.int16)
+    voxels[2:6, 18:30, 18:30] = -600
+    voxels[:, :4] = 40
+    scan = Volume(voxels, Geometry.from_parts(voxels.shape, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3)), modality="CT")
+    box = OrientedBox.from_index_range(scan.geometry, 17, 17, 2, 31, 31, 6)
+    lung = Session(scan, loaded("embedded"))
+    lung.add_object("nodule", box)
+    shown = lung.segment("nodule").provenance["window"]
+    assert shown["low"] < -700 < -620 < shown["high"]

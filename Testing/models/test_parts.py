@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from MedSAMSegmentLib.models.hiera import Hiera, partition, unpartition
+from MedSAMSegmentLib.models.hiera import Hiera
 from MedSAMSegmentLib.models.layers import LayerNorm2d
 from MedSAMSegmentLib.models.memory_attention import RotaryAttention
 from MedSAMSegmentLib.models.position_encoding import RandomFourierEncoding, SineEncoding2d
 from MedSAMSegmentLib.models.prompt_encoder import PromptEncoder
+from MedSAMSegmentLib.models.windows import partition, unpartition
 
 
 def _turned(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..volume import IntensityRange
     from .session import Session
 
 
@@ -21,8 +22,11 @@ class ModelIdentity:
         return {"name": self.name, "architecture": self.architecture, "weights": self.weights}
 
 
-def provenance(session: Session, name: str) -> dict[str, Any]:
-    """Software, model, scan, settings and prompts of one object."""
+def provenance(session: Session, name: str, shown: IntensityRange) -> dict[str, Any]:
+    """Software, model, scan, settings and prompts of one object.
+
+    ``shown``: the grey values the network saw as black and white, which may be a part of the session's window.
+    """
     from ..prompts import BoxPrompt
 
     prompts = session.prompts(name)
@@ -30,7 +34,7 @@ def provenance(session: Session, name: str) -> dict[str, Any]:
         "software": {"name": "medsamsegment", "version": software_version()},
         "model": session.model.as_dict(),
         "volume": session.fingerprint,
-        "window": {"low": float(session.intensities[0]), "high": float(session.intensities[1])},
+        "window": {"low": float(shown.low), "high": float(shown.high)},
         "settings": session.settings.as_dict(),
         "box": BoxPrompt(session.box(name)).as_dict(),
         "points": [point.as_dict() for point in prompts.points],

@@ -22,6 +22,9 @@ _KEPT = 8
 _LOOKS = 9
 _TAILS = (1.0, 99.0)
 
+# A window that shows more than this part of a box as plain black or white is of no use.
+_SATURATED = 0.6
+
 
 def local_window(
     volume: Volume, plane: SlicePlane, frame: CropFrame, slices: Sequence[int], window: IntensityRange
@@ -29,18 +32,29 @@ def local_window(
     """The part of ``window`` that an object and its surroundings fill.
 
     A window made for a whole abdomen leaves little contrast between two organs; what lies in the crop decides here,
-    as it does in training.
+    as it does in training.  Where most of the box lies beyond one end of the window (lung or bone in a soft-tissue
+    window), the window would show nothing, and the crop's own values are taken instead.
     """
     chosen = {slices[round(at)] for at in np.linspace(0, len(slices) - 1, _LOOKS)}
     rows, columns = frame.source_window(plane.shape)
     step = max(1, max(rows.stop - rows.start, columns.stop - columns.start) // 64)
-    parts = [volume.slice_array(plane.axis, index)[rows, columns][::step, ::step].ravel() for index in sorted(chosen)]
-    low, high = np.percentile(np.clip(np.concatenate(parts), window.low, window.high), _TAILS)
+    shown = [volume.slice_array(plane.axis, index)[rows, columns][::step, ::step] for index in sorted(chosen)]
+    values = np.concatenate([part.ravel() for part in shown])
+    middle = np.concatenate([_middle(part).ravel() for part in shown])
+    if max(np.mean(middle <= window.low), np.mean(middle >= window.high)) < _SATURATED:
+        values = np.clip(values, window.low, window.high)
+    low, high = np.percentile(values, _TAILS)
     # Noise in a nearly constant crop is not contrast.
     least = 0.1 * (window.high - window.low)
     if high - low < least:
         low, high = (low + high - least) / 2, (low + high + least) / 2
     return type(window)(float(low), float(high))
+
+
+def _middle(part: np.ndarray) -> np.ndarray:
+    """The middle half of a crop, which the box fills."""
+    rows, columns = part.shape
+    return part[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4]
 
 
 class SliceSampler:

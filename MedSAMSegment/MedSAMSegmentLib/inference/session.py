@@ -577,7 +577,7 @@ class Session:
             scores=MappingProxyType({k: float(outcomes[k].confidence) for k in plan.slices if k in outcomes}),
             complete=complete,
             timings=MappingProxyType(dict(timings)),
-            provenance=MappingProxyType(provenance(self, name)),
+            provenance=MappingProxyType(provenance(self, name, self._window(plan, state.track.frame))),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ..errors import CheckpointError
+from .embedding_neck import SingleLevelNeck
 from .fpn_neck import FPNNeck
 from .hiera import Hiera
 from .image_encoder import ImageEncoder
@@ -20,9 +21,12 @@ from .mask_decoder import MaskDecoder
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .prompt_encoder import PromptEncoder
+from .sam import SAM
 from .sam2 import SAM2, SAM2Options
 from .specification import ModelSpec
-from .two_way_transformer import TwoWayTransformer
+from .tiny_vit import TinyViT
+from .two_way_transformer import TwoWayTransformer, sam_feed_forward
+from .vision_transformer import VisionTransformer
 
 _Part = TypeVar("_Part")
 
@@ -62,16 +66,17 @@ class HyperParameters:
 
     def make(self, part: Callable[..., _Part], group: str, *arguments: Any, **given: Any) -> _Part:
         """``part(*arguments, **given, **group)``, with a clear error for arguments it does not take."""
-        return self._call(part, group, self.take(group), *arguments, **given)
+        return self.call(part, group, self.take(group), *arguments, **given)
 
     def make_whole(self, build: Callable[..., _Part]) -> _Part:
         """``build(**parameters)`` for an architecture whose parameters are not grouped."""
         chosen, self.groups = self.groups, {}
-        return self._call(build, "hyper_parameters", chosen)
+        return self.call(build, "hyper_parameters", chosen)
 
-    def _call(
+    def call(
         self, part: Callable[..., _Part], group: str, chosen: dict[str, Any], *arguments: Any, **given: Any
     ) -> _Part:
+        """The same for keyword arguments already taken."""
         unknown = sorted(set(chosen) - set(inspect.signature(part).parameters))
         if unknown:
             raise self._error(f"'{group}' has no parameter '{unknown[0]}'")
@@ -109,19 +114,73 @@ def build_sam2(parameters: HyperParameters) -> SAM2:
     Without any, this is SAM 2.1 tiny (and MedSAM2).
     """
     dim = parameters.number("hidden_dim", 256)
-    memory_dim = parameters.number("memory_dim", 64)
     trunk = parameters.make(Hiera, "trunk")
     neck = parameters.make(FPNNeck, "neck", dim, trunk.channels)
-    image_encoder = ImageEncoder(trunk, neck, dim, discard=1)
+    return _with_memory(parameters, dim, ImageEncoder(trunk, neck, dim, discard=1))
+
+
+def build_efficient_tam(parameters: HyperParameters) -> SAM2:
+    """SAM 2 that looks through a plain vision transformer and decodes without finer features (Xiong et al.,
+    "Efficient Track Anything", 2024, arXiv:2411.18933): the groups of :func:`build_sam2`; without any, the tiny one.
+    """
+    dim = parameters.number("hidden_dim", 256)
+    chosen = {"embed_dim": 192, "heads": 3, "position_grid": 14} | parameters.take("trunk")
+    fixed = {"class_token_position": True, "relative_positions": False, "perceptron_keys": "layers"}
+    trunk = parameters.call(VisionTransformer, "trunk", chosen, **fixed)
+    encoder = ImageEncoder(trunk, SingleLevelNeck(dim, trunk.channels), dim)
+    # As SAM 2.0, pointers do not tell their distance and slices without the object are not marked.
+    options = {"encode_pointer_time": False, "absent_object_embedding": False}
+    return _with_memory(parameters, dim, encoder, options, high_resolution=False)
+
+
+def _with_memory(
+    parameters: HyperParameters,
+    dim: int,
+    image_encoder: ImageEncoder,
+    options: Mapping[str, Any] | None = None,
+    **decoder: Any,
+) -> SAM2:
+    """The image encoder with all that follows it in SAM 2."""
+    memory_dim = parameters.number("memory_dim", 64)
     transformer = parameters.make(TwoWayTransformer, "transformer", dim)
     return SAM2(
         image_encoder,
         parameters.make(PromptEncoder, "prompt_encoder", dim),
-        parameters.make(MaskDecoder, "mask_decoder", dim, transformer),
+        parameters.make(MaskDecoder, "mask_decoder", dim, transformer, **decoder),
         parameters.make(MemoryAttention, "memory_attention", dim, memory_dim),
         parameters.make(MemoryEncoder, "memory_encoder", dim, memory_dim, stride=image_encoder.stride),
-        parameters.make(SAM2Options, "options"),
+        parameters.make(SAM2Options, "options", **(options or {})),
     )
+
+
+def build_sam(parameters: HyperParameters) -> SAM:
+    """SAM, MedSAM, MedicoSAM: groups ``trunk``, ``prompt_encoder``, ``transformer``, ``mask_decoder``, number
+    ``hidden_dim``.  Without any, this is ViT-B.
+    """
+    dim = parameters.number("hidden_dim", 256)
+    return _without_memory(parameters, dim, parameters.make(VisionTransformer, "trunk", neck_dim=dim))
+
+
+def build_sam_tiny_vit(parameters: HyperParameters) -> SAM:
+    """MobileSAM and LiteMedSAM: the groups of :func:`build_sam`; without any, this is MobileSAM."""
+    dim = parameters.number("hidden_dim", 256)
+    return _without_memory(parameters, dim, parameters.make(TinyViT, "trunk", neck_dim=dim))
+
+
+def _without_memory(parameters: HyperParameters, dim: int, image_encoder: nn.Module) -> SAM:
+    """The image encoder with the head of SAM as it was published first."""
+    transformer = parameters.make(TwoWayTransformer, "transformer", dim, feed_forward=sam_feed_forward)
+    decoder = parameters.make(
+        MaskDecoder,
+        "mask_decoder",
+        dim,
+        transformer,
+        iou_sigmoid=False,
+        high_resolution=False,
+        object_score=False,
+        stability=None,
+    )
+    return SAM(image_encoder, parameters.make(PromptEncoder, "prompt_encoder", dim), decoder)
 
 
 def _build_embedded(parameters: HyperParameters) -> nn.Module:
@@ -131,6 +190,9 @@ def _build_embedded(parameters: HyperParameters) -> nn.Module:
 
 
 _ARCHITECTURES: dict[str, Callable[[HyperParameters], nn.Module]] = {
+    "sam": build_sam,
+    "sam-tiny-vit": build_sam_tiny_vit,
     "sam2": build_sam2,
+    "efficient-tam": build_efficient_tam,
     "embedded": _build_embedded,
 }

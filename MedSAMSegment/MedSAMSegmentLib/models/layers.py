@@ -50,3 +50,16 @@ class MultilayerPerceptron(nn.Module):
             x = self.activation(layer(x))
         x = self.layers[-1](x)
         return x.sigmoid() if self.sigmoid else x
+
+
+class LinearPair(nn.Module):
+    """A two-layer perceptron under the keys ``lin1`` and ``lin2``, as in SAM."""
+
+    def __init__(self, dim: int, hidden_dim: int, activation: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden_dim)
+        self.activation = activation()
+        self.lin2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.activation(self.lin1(x)))

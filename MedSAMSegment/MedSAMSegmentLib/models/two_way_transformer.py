@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import MultilayerPerceptron
+from .layers import LinearPair, MultilayerPerceptron
 
 FeedForwardFactory = Callable[[int, int], nn.Module]
 """(dim, hidden dim) -> the block's two-layer perceptron; families name its keys differently."""
@@ -19,6 +19,11 @@ FeedForwardFactory = Callable[[int, int], nn.Module]
 def relu_feed_forward(dim: int, hidden_dim: int) -> nn.Module:
     """SAM 2's choice: keys ``layers.0`` and ``layers.1``."""
     return MultilayerPerceptron(dim, hidden_dim, dim, layers=2)
+
+
+def sam_feed_forward(dim: int, hidden_dim: int) -> nn.Module:
+    """SAM's: keys ``lin1`` and ``lin2``."""
+    return LinearPair(dim, hidden_dim, nn.ReLU)
 
 
 class Attention(nn.Module):

@@ -54,7 +54,8 @@ class TrainingOptions:
     stages: tuple[Stage, ...] = (
         Stage("slices", 800, samples=24, slices=2, size=96),
         Stage("sequences", 800, samples=8, slices=5, size=96),
-        Stage("sequences", 70, samples=6, slices=5, size=128),
+        Stage("sequences", 50, samples=6, slices=5, size=128),
+        Stage("sequences", 430, samples=8, slices=5, size=96),
     )
 
     @property
