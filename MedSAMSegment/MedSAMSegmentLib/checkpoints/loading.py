@@ -105,7 +105,9 @@ def cached_checkpoint(spec: ModelSpec) -> Path:
     if spec.checkpoint.is_bundled:
         hint = "Reinstall the package."
     else:
-        hint = f"Download {spec.checkpoint.url} and save it as '{path}', or name the file with --checkpoint FILE."
+        origin = spec.checkpoint
+        where = f"'{origin.file_name}' with a browser from {origin.url}" if origin.browser_only else origin.url
+        hint = f"Download {where} and save it as '{path}', or name the file with --checkpoint FILE."
     raise CheckpointError("CHECKPOINT_MISSING", f"The weights of '{spec.name}' are not on this computer.", hint)
 
 
@@ -170,14 +172,19 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _who_fits(weights: dict[str, Tensor]) -> str:
-    """A hint: which models of the catalog these weights would fit."""
+    """A hint: which models of the catalog these weights would fit; no network of the catalog takes memory here."""
+    import torch
+
+    from ..models.build import build_model
+
     architectures: dict[str, list[str]] = {}
     for spec in list_models():
         key = repr((spec.architecture, spec.to_dict()["hyper_parameters"]))
         architectures.setdefault(key, []).append(spec.name)
     for names in architectures.values():
         try:
-            network = _empty_network(find_model(names[0]))
+            with torch.device("meta"):
+                network = build_model(find_model(names[0]))
         except CheckpointError:
             continue
         if not _differences(network, weights):

@@ -10,19 +10,33 @@ from typing import Any
 from ..errors import CheckpointError
 
 _RESIZE_RULES = ("stretch", "longest-side")
+_FILTERS = ("pillow-bicubic", "pillow-bilinear", "spline-bicubic", "area", "antialiased-bilinear")
+_INTENSITIES = ("eight-bit", "min-max")
+_INTERPOLATED = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How windowed intensities, 0 to 1, become the network's input.
+    """How an image becomes the network's input, and the network's output a mask of that image.
 
-    ``(value - mean) / std`` a channel; grey values are repeated over the channels.
+    ``(value - mean) / std`` a channel, of values 0 to 1; grey values are repeated over the channels.  ``mean``, ``std``
+    and ``resize`` say what the network needs to see; the other fields describe what the official program of the model
+    does besides, for results that shall be comparable with published ones (``inference.official_image``).
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str = "stretch"
     """"stretch": both sides become the image size; "longest-side": the aspect ratio is kept and the rest padded."""
+    filter: str = "pillow-bicubic"
+    """How 8-bit pixels are resampled: "pillow-bicubic" or "pillow-bilinear" as Pillow does, "spline-bicubic" as
+    scikit-image, "area" as OpenCV, "antialiased-bilinear" as torch."""
+    intensities: str = "eight-bit"
+    """What becomes 0 and 1: "eight-bit": 0 and 255; "min-max": the lowest and highest value of the resampled image."""
+    interpolated: str = "logits"
+    """What is resampled to the size of the image before the cut-off: "logits" or "probabilities"."""
+    whole_pixel_boxes: bool = False
+    """Box corners are cut to whole pixels of the network's input."""
 
     @property
     def channels(self) -> int:
@@ -40,6 +54,8 @@ class CheckpointOrigin:
     sha256: str = ""
     provenance: str = ""
     """Who says so: how size and hash are known."""
+    browser_only: bool = False
+    """The address is a page that a person downloads from, not the file itself."""
 
     @property
     def is_bundled(self) -> bool:
@@ -106,11 +122,17 @@ def _preprocessing(reader: _Reader) -> Preprocessing:
     mean, std = reader.numbers("mean"), reader.numbers("std")
     if len(mean) != len(std) or not mean or min(std) <= 0:
         raise reader.error("mean", "needs as many channels as 'std', whose values must be positive")
-    resize = reader.text("resize", default="stretch")
-    if resize not in _RESIZE_RULES:
-        raise reader.error("resize", f"must be one of {', '.join(_RESIZE_RULES)}")
+    preprocessing = Preprocessing(
+        mean,
+        std,
+        resize=reader.choice("resize", _RESIZE_RULES),
+        filter=reader.choice("filter", _FILTERS),
+        intensities=reader.choice("intensities", _INTENSITIES),
+        interpolated=reader.choice("interpolated", _INTERPOLATED),
+        whole_pixel_boxes=reader.yes_or_no("whole_pixel_boxes"),
+    )
     reader.finish()
-    return Preprocessing(mean, std, resize)
+    return preprocessing
 
 
 def _origin(reader: _Reader) -> CheckpointOrigin:
@@ -124,6 +146,7 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
         bytes=size,
         sha256=sha256,
         provenance=reader.text("provenance", default=""),
+        browser_only=reader.yes_or_no("browser_only"),
     )
     if origin.url and not origin.url.startswith("https://"):
         raise reader.error("url", "must begin with https://")
@@ -157,6 +180,19 @@ class _Reader:
         value = self.data.pop(key, default)
         if not isinstance(value, str) or (default is None and not value):
             raise self.error(key, "must be a non-empty text" if default is None else "must be a text")
+        return value
+
+    def choice(self, key: str, values: tuple[str, ...]) -> str:
+        """One of ``values``; the first one where the entry says nothing."""
+        value = self.text(key, default=values[0])
+        if value not in values:
+            raise self.error(key, f"must be one of {', '.join(values)}")
+        return value
+
+    def yes_or_no(self, key: str) -> bool:
+        value = self.data.pop(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, "must be true or false")
         return value
 
     def positive_integer(self, key: str, optional: bool = False) -> Any:
