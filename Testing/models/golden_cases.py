@@ -16,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from MedSAMSegmentLib.checkpoints import LoadedModel, find_model
 from MedSAMSegmentLib.checkpoints.loading import network_with_weights
+from MedSAMSegmentLib.inference import official_image
 from MedSAMSegmentLib.inference.official import OfficialPrompt, OfficialTracker, largest_component, network_picture
 
 Arrays = dict[str, Any]
+Prompt = tuple[Any, Any]
+"""Points (B, N, 2) and labels (B, N), or none."""
 
 
-class _Sam2Case:
+class _Case:
     """A network with the golden weights and the inputs of one golden file."""
 
     model_name: str
@@ -36,6 +39,10 @@ class _Sam2Case:
     @torch.inference_mode()
     def stage(self, name: str) -> Arrays:
         return getattr(self, "stage_" + name)()
+
+
+class _Sam2Case(_Case):
+    """SAM 2 and its kin."""
 
     def _encode(self, image: torch.Tensor) -> tuple[Any, Arrays]:
         """The features of an image, and what trunk and neck said on the way."""
@@ -203,6 +210,16 @@ class MedSam2Case(_Sam2Case):
         return mask
 
 
+class EfficientTamCase(MedSam2Case):
+    """The same volumes through the smaller encoder, which has one level."""
+
+    model_name = "medsam2-efficienttam-tiny-flare25-recist"
+
+    def stage_encoder(self) -> Arrays:
+        picture = network_picture(self.inputs.volume[self.key], self.spec.image_size)
+        return self._encode(torch.from_numpy(self._normalised(picture))[None])[1]
+
+
 class Sam2ImageCase(_Sam2Case):
     """Single images, prompted without memory."""
 
@@ -301,12 +318,230 @@ class Sam2ImageCase(_Sam2Case):
         }
 
 
+class _SamCase(_Case):
+    """SAM and its kin: images are prepared and masks read as the model's specification says."""
+
+    def _encode(self, image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Network input and embedding."""
+        prepared = torch.from_numpy(official_image.network_input(image, self.spec))
+        return prepared, self.network.encode_image(prepared)
+
+    def _corners(self, boxes: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """(n, 4) boxes of an image in the network's pixels, float64."""
+        corners = np.asarray(boxes).reshape(-1, 2, 2)
+        return official_image.to_network(corners, self.spec, image.shape[:2], box=True).reshape(-1, 4)
+
+    def _sparse(self, prompt: Prompt) -> torch.Tensor:
+        return self._prompted(prompt)[0]
+
+    def _prompted(self, prompt: Prompt, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.network.encode_prompts(*prompt, mask, (self.spec.image_size, self.spec.image_size))
+
+    def _at_image_size(self, logits: torch.Tensor, image: np.ndarray) -> torch.Tensor:
+        return official_image.at_image_size(logits, self.spec, image.shape[:2])
+
+
+class SamImageCase(_SamCase):
+    """One image, all kinds of prompts."""
+
+    model_name = "sam-vit-b"
+
+    @cached_property
+    def encoded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._encode(self.inputs.image)
+
+    @property
+    def embedding(self) -> torch.Tensor:
+        return self.encoded[1]
+
+    def stage_prep(self) -> Arrays:
+        points = official_image.to_network(self.inputs.points, self.spec, self.inputs.image.shape[:2])
+        return {
+            "resized": official_image.network_pixels(self.inputs.image, self.spec),
+            "network_input": self.encoded[0],
+            "box_1024": self._corners(self.inputs.box, self.inputs.image),
+            "points_1024": points,
+        }
+
+    def stage_encoder(self) -> Arrays:
+        return {"embedding": self.embedding}
+
+    def stage_prompt(self) -> Arrays:
+        box, points = self._box(), self._points(3)
+        sparse, dense = self._prompted(box)
+        return {
+            "dense_pe": self.network.prompt_encoder.dense_position(self.embedding.shape[-2:]),
+            "box_sparse": sparse,
+            "box_dense": dense,
+            "points_sparse": self._sparse(points),
+            "box_points_sparse": self._sparse(_joined(points, box)),
+            "mask_dense": self._prompted((None, None), self._mask())[1],
+        }
+
+    def stage_box(self) -> Arrays:
+        return self._predictions(self._box())
+
+    def stage_point1(self) -> Arrays:
+        return self._predictions(self._points(1))
+
+    def stage_points(self) -> Arrays:
+        return self._predictions(self._points(3))
+
+    def stage_box_points(self) -> Arrays:
+        return self._predictions(_joined(self._points(3), self._box()))
+
+    def stage_box_mask(self) -> Arrays:
+        return self._predictions(self._box(), self._mask())
+
+    def stage_point1_mask(self) -> Arrays:
+        return self._predictions(self._points(1), self._mask())
+
+    def stage_two_boxes(self) -> Arrays:
+        decoded = self.network.decode(self.embedding, *self._box(self.inputs.box, self.inputs.box2))
+        return {"low_res": decoded.candidate_logits, "iou": decoded.candidate_ious}
+
+    def _mask(self) -> torch.Tensor:
+        return torch.from_numpy(self.inputs.mask_logits)[None]
+
+    def _box(self, *boxes: np.ndarray) -> Prompt:
+        return _box_prompt(self._corners(np.stack(boxes or (self.inputs.box,)), self.inputs.image))
+
+    def _points(self, count: int) -> Prompt:
+        places = official_image.to_network(self.inputs.points[None, :count], self.spec, self.inputs.image.shape[:2])
+        return torch.from_numpy(places).float(), torch.from_numpy(self.inputs.point_labels[None, :count])
+
+    def _predictions(self, prompt: Prompt, mask: torch.Tensor | None = None) -> Arrays:
+        arrays: Arrays = {}
+        for kind in ("multi", "single"):
+            decoded = self.network.decode(self.embedding, *prompt, mask, multimask=kind == "multi")
+            logits = self._at_image_size(decoded.candidate_logits, self.inputs.image)
+            arrays |= {
+                f"{kind}_low_res": decoded.candidate_logits[0],
+                f"{kind}_iou": decoded.candidate_ious[0],
+                f"{kind}_logits": logits[0],
+                f"{kind}_mask": official_image.is_inside(logits, self.spec)[0],
+            }
+        return arrays
+
+
+class MobileSamCase(SamImageCase):
+    """The same image and prompts through the smaller encoder."""
+
+    model_name = "mobile-sam"
+
+
+class MedSamCase(_SamCase):
+    """A colour and a grey image, one box each."""
+
+    model_name = "medsam"
+
+    def stage_rgb(self) -> Arrays:
+        return self._inferred(self.inputs.image, self.inputs.box)
+
+    def stage_grey(self) -> Arrays:
+        return self._inferred(self.inputs.volume[int(self.inputs.vol_slice)], self.inputs.vol_box)
+
+    def _inferred(self, image: np.ndarray, box: np.ndarray) -> Arrays:
+        prepared, embedding = self._encode(image)
+        corners = self._corners(box, image)
+        prompt = _box_prompt(corners)
+        decoded = self.network.decode(embedding, *prompt)
+        probabilities = self._at_image_size(decoded.low_res_logits, image)
+        return {
+            "network_input": prepared,
+            "box_1024": corners,
+            "embedding": embedding,
+            "sparse": self._sparse(prompt),
+            "low_res_logits": decoded.low_res_logits,
+            "iou": decoded.iou,
+            "low_res_prob": decoded.low_res_logits.sigmoid(),
+            "prob": probabilities,
+            "mask": official_image.is_inside(probabilities, self.spec)[0, 0],
+        }
+
+
+class LiteMedSamCase(_SamCase):
+    """An image with two boxes, and a volume whose boxes follow the mask from slice to slice."""
+
+    model_name = "lite-medsam"
+
+    def stage_encoder(self) -> Arrays:
+        tile = torch.from_numpy(self.inputs.tile256)
+        encoder = self.network.image_encoder
+        return {"tile256": self.network.encode_image(tile), "patch_embed": encoder.patch_embed(tile)}
+
+    def stage_2d(self) -> Arrays:
+        image = self.inputs.image
+        prepared, embedding = self._encode(image)
+        arrays: Arrays = {"network_input": prepared, "embedding": embedding}
+        labels = np.zeros(image.shape[:2], np.uint8)
+        for number, box in enumerate((self.inputs.box, self.inputs.box2)):
+            corners = self._corners(box.astype(int), image)
+            decoded = self.network.decode(embedding, *_box_prompt(corners))
+            logits = self._at_image_size(decoded.low_res_logits, image)
+            mask = official_image.is_inside(logits, self.spec)[0, 0].numpy()
+            labels[mask] = number + 1
+            arrays |= {
+                f"box{number}_256": corners.astype(np.int64),
+                f"box{number}_sparse": self._sparse(_box_prompt(corners)),
+                f"box{number}_low_res": decoded.low_res_logits,
+                f"box{number}_iou": decoded.iou,
+                f"box{number}_logits": logits,
+                f"box{number}_mask": mask,
+            }
+        return arrays | {"segs": labels}
+
+    def stage_3d(self) -> Arrays:
+        volume, box = self.inputs.volume, self.inputs.vol_box.astype(int)
+        first, last = (int(z) for z in re.search(r"\[x0,y0,(\d+),x1,y1,(\d+)\]", self.how["3d/slices"]).groups())
+        middle = (last - first) // 2 + first
+        mid_corners = self._corners(box, volume[middle])[0]
+        masks = np.zeros(volume.shape, np.uint8)
+        order = [*range(middle, last + 1), *range(middle - 1, first - 1, -1)]
+        boxes, logits, ious, middle_input = [], [], [], None
+        for index in order:
+            previous = index - 1 if index > middle else index + 1
+            follows = index != middle and masks[previous].any()
+            corners = official_image.box_around(masks[previous], self.spec, margin=3) if follows else mid_corners
+            prepared, embedding = self._encode(volume[index])
+            middle_input = prepared if index == middle else middle_input
+            decoded = self.network.decode(embedding, *_box_prompt(corners[None]))
+            whole = self._at_image_size(decoded.low_res_logits, volume[index])
+            masks[index] = official_image.is_inside(whole, self.spec)[0, 0].numpy()
+            boxes.append(corners.astype(np.int64))
+            logits.append(decoded.low_res_logits)
+            ious.append(decoded.iou)
+        arrays: Arrays = {}
+        for number in range(2):
+            slice_, threshold = re.search(r"volume\[(\d+)\] > (\d+)", self.how[f"3d/next_box{number}"]).groups()
+            mask = volume[int(slice_)] > int(threshold)
+            arrays[f"next_box{number}"] = official_image.box_around(mask, self.spec, margin=3).astype(np.int64)
+        return arrays | {
+            "slices": np.array(order),
+            "boxes_256": np.stack(boxes),
+            "low_res": torch.stack(logits),
+            "iou": torch.stack(ious),
+            "network_input_mid": middle_input,
+            "segs": masks,
+        }
+
+
+def _box_prompt(corners: np.ndarray) -> Prompt:
+    """(n, 4) boxes in the network's pixels as points and labels."""
+    return torch.from_numpy(corners).float().reshape(-1, 2, 2), torch.tensor([[2, 3]] * len(corners))
+
+
 def _joined(*prompts: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     places, labels = zip(*prompts, strict=True)
     return torch.cat(places, dim=1), torch.cat([label.long() for label in labels], dim=1)
 
 
-PRODUCERS: dict[str, type[_Sam2Case]] = {
+PRODUCERS: dict[str, type[_Case]] = {
     "medsam2_hiera_t512": MedSam2Case,
+    "medsam2_efficienttam_ti_512": EfficientTamCase,
     "sam2.1_hiera_tiny": Sam2ImageCase,
+    "sam_vit_b": SamImageCase,
+    "mobile_sam_vit_t": MobileSamCase,
+    "medsam_vit_b": MedSamCase,
+    "lite_medsam": LiteMedSamCase,
 }
