@@ -27,7 +27,7 @@ class IntensityPredictor:
     neighbours = 1
     memory_capacity = 3
     local_contrast = False
-    sweeps = 0
+    revises = False
     key_candidates = 1
 
     def __init__(self, sizes: tuple[int, ...] = (64, 96, 128), stride: int = 1) -> None:

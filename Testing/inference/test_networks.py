@@ -124,7 +124,7 @@ def test_memory_changes_what_a_tracked_slice_becomes(architecture):
     for capacity in (3, 0):
         s = session(architecture)
         s.predictor.memory_capacity = capacity
-        s.predictor.sweeps = 0  # a sweep shows every slice its neighbours, the key slice too
+        s.predictor.revises = False  # a sweep shows every slice its neighbours, the key slice too
         results.append(s.segment("object"))
     with_memory, without = results
     key = with_memory.key_slice - with_memory.extent[0].start
@@ -171,7 +171,7 @@ def test_sam_gets_the_box_as_the_centres_of_the_outermost_pixels():
 def test_a_sweep_revises_every_slice():
     swept = session("embedded").segment("object")
     unswept = session("embedded")
-    unswept.predictor.sweeps = 0
+    unswept.predictor.revises = False
     plain = unswept.segment("object")
     assert all(
         not np.array_equal(a, b) for a, b in zip(swept.logits.astype(float), plain.logits.astype(float), strict=True)

@@ -133,6 +133,20 @@ def test_segmenting_again_without_a_change_asks_the_network_nothing():
     assert predictor.predicted == [] and predictor.encoded == []
 
 
+def test_a_network_that_revises_is_asked_again_only_where_a_mask_or_its_neighbours_changed():
+    predictor = IntensityPredictor()
+    predictor.revises = True
+    s = session(predictor)
+    first = s.segment("object")
+    assert sorted(predictor.predicted) == sorted(2 * list(first.scores))
+    predictor.forget_calls()
+    assert same(s.segment("object"), first) and predictor.predicted == []
+    s.refine("object", at(32, 32, KEY + 6), positive=False)
+    # Slices below the key slice are tracked from it alone; it is the last to see a changed neighbour.
+    assert min(predictor.predicted) == first.key_slice
+    assert predictor.predicted.count(first.key_slice) == 1
+
+
 def test_a_corrected_slice_is_not_changed_by_a_correction_elsewhere():
     predictor = IntensityPredictor()
     s = session(predictor)
@@ -263,10 +277,10 @@ def test_tracking_stops_where_the_object_has_ended():
     assert result.complete and result.extent[0].stop > last + 4
 
 
-@pytest.mark.parametrize("sweeps", [0, 1, 2])
-def test_progress_reaches_its_end_also_where_the_object_ended_early(sweeps):
+@pytest.mark.parametrize("revises", [False, True])
+def test_progress_reaches_its_end_also_where_the_object_ended_early(revises):
     predictor, seen = IntensityPredictor(), []
-    predictor.sweeps = sweeps
+    predictor.revises = revises
     s = Session(SCENE.volume, predictor, window=WINDOW)
     s.add_object("object", type(SCENE.box)(SCENE.box.centre, SCENE.box.axes, SCENE.box.size * [1, 1, 1.5]))
     s.segment("object", progress=lambda done, total, name: seen.append((done, total)))
@@ -466,6 +480,34 @@ def test_the_result_says_where_it_comes_from():
     assert origin["settings"]["tracking"]["strategy"] == "hybrid"
     assert Settings.from_dict(origin["settings"]) == s.settings
     assert len(origin["points"]) == 1 and origin["window"] == {"low": 0.0, "high": 1000.0}
+
+
+def test_the_grey_values_shown_are_those_of_the_object_and_stay_when_a_click_reaches_further_slices():
+    class Watched(IntensityPredictor):
+        local_contrast = True
+        shown = None
+
+        def encode(self, picture):
+            self.shown = picture[1]
+            return super().encode(picture)
+
+    scene = ellipsoid(23, shape=(30, 64, 64), oblique=False, half_axes=(14.0, 11.0, 15.0))
+    brighter = 40 * np.arange(30, dtype=np.int16)[:, None, None]  # so that other slices have another contrast
+    volume = Volume(scene.volume.voxels + brighter, scene.volume.geometry, modality="MR")
+    predictor = Watched(sizes=(64,))
+    s = Session(volume, predictor, full_slice=True)
+    s.add_object("whole", scene.box)
+    s.add_object("inside", scene.box.expanded(-9.0))
+    results = s.segment()
+    windows = {name: result.provenance["window"] for name, result in results.items()}
+    assert windows["whole"] != windows["inside"] and windows["whole"]["low"] > s.intensities.low
+    beyond = max(results["whole"].scores) + 3
+    again = s.refine("whole", [tuple(volume.geometry.index_to_lps((32, 32, beyond)))])
+    assert beyond in again.scores and again.provenance["window"] == windows["whole"]
+    low, high = windows["whole"]["low"], windows["whole"]["high"]
+    black_to_white = np.clip((volume.voxels - low) / (high - low), 0, 1)
+    added = [k for k in again.scores if k not in results["whole"].scores]
+    assert any(np.allclose(predictor.shown, black_to_white[k], atol=1e-5) for k in added)
 
 
 @pytest.mark.parametrize(

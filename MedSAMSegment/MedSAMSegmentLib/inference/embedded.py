@@ -64,7 +64,7 @@ class EmbeddedPredictor:
 
     neighbours = 1
     local_contrast = True
-    sweeps = 1
+    revises = True
     key_candidates = 7
 
     # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.

@@ -3,7 +3,7 @@
 Corrections are made to a mask the user saw, so the order matters: prompts are kept in *rounds*, one for each time the
 object was segmented.  Segmenting an object runs the rounds that have not been run yet, which is why a session read from
 a file arrives at the same mask by the same way.  States are never changed, only replaced: undoing is going back to an
-earlier one.
+earlier one, which is what :class:`History` does.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..errors import InputError, UsageError
 from ..prompts import MaskPrompt, PointPrompt
 from .crop import CropFrame
+from .outcome import SliceOutcome
 from .result import Result
-from .tracker import SliceOutcome
 
 if TYPE_CHECKING:
-    from ..volume import OrientedBox
+    from ..volume import IntensityRange, OrientedBox
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Prompts:
     points: tuple[PointPrompt, ...] = ()
     masks: tuple[MaskPrompt, ...] = ()
     accepted: Mapping[int, np.ndarray | None] = field(default_factory=dict)
+
+    @classmethod
+    def of_points(cls, points_lps: ArrayLike, positive: bool) -> Prompts:
+        """Clicks, LPS mm, (n, 3) or one point (3,).  Raises ``InputError`` (``BAD_PROMPT``)."""
+        try:
+            places = np.atleast_2d(np.array(points_lps, dtype=np.float64))
+        except (TypeError, ValueError):
+            places = np.empty((0, 0))
+        if places.ndim != 2 or places.shape[1] != 3:
+            raise InputError("BAD_PROMPT", "Points need three numbers each.", "Give (n, 3) coordinates, LPS mm.")
+        return cls(points=tuple(PointPrompt((x, y, z), positive) for x, y, z in places.tolist()))
 
     def __add__(self, other: Prompts) -> Prompts:
         return Prompts(
@@ -54,15 +67,18 @@ class Track:
 
     Attributes:
         frame: the crop the logits are in.
+        window: the grey values the network saw as black and white on every slice: those of the user's window, or the
+            part of them that the crop fills.  They stay when corrections reach further slices.
         key_slice: where tracking began.
         outcomes: by slice; those of a round the user cancelled are a mixture of the round before and this one.
         before: by slice, at the end of the last complete round: what the user saw when correcting.
     """
 
     frame: CropFrame
+    window: IntensityRange
     key_slice: int
-    outcomes: Mapping[int, SliceOutcome]
-    before: Mapping[int, SliceOutcome]
+    outcomes: Mapping[int, SliceOutcome] = field(default_factory=dict)
+    before: Mapping[int, SliceOutcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,3 +109,44 @@ class ObjectState:
     def prompts(self, rounds: int | None = None) -> Prompts:
         """All prompts of the first ``rounds`` rounds together; of all rounds by default."""
         return sum(self.rounds[:rounds], Prompts())
+
+
+_UNDO_STEPS = 64
+
+
+@dataclass
+class History:
+    """All objects by name, in the order they were added, and the way there and back.
+
+    Attributes:
+        objects: as they are now.
+        past, future: as they were before every step, and before every step taken back; the latest last.
+    """
+
+    objects: dict[str, ObjectState] = field(default_factory=dict)
+    past: list[dict[str, ObjectState]] = field(default_factory=list)
+    future: list[dict[str, ObjectState]] = field(default_factory=list)
+
+    def commit(self, name: str, state: ObjectState | None) -> None:
+        """A step that can be undone: give an object a new state, or with ``None`` forget it."""
+        self.past.append(dict(self.objects))
+        del self.past[:-_UNDO_STEPS]
+        self.future.clear()
+        if state is None:
+            del self.objects[name]
+        else:
+            self.objects[name] = state
+
+    def undo(self) -> None:
+        """Raises ``UsageError`` (``NOTHING_TO_UNDO``)."""
+        if not self.past:
+            raise UsageError("NOTHING_TO_UNDO", "There is nothing to undo.")
+        self.future.append(self.objects)
+        self.objects = self.past.pop()
+
+    def redo(self) -> None:
+        """Raises ``UsageError`` (``NOTHING_TO_REDO``)."""
+        if not self.future:
+            raise UsageError("NOTHING_TO_REDO", "There is nothing to redo.")
+        self.past.append(self.objects)
+        self.objects = self.future.pop()

@@ -7,6 +7,7 @@ prompts and logits all live in the coordinates of one :class:`~MedSAMSegmentLib.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ import torch
 
 from ..errors import CheckpointError
 from .crop import CropFrame, CropSettings
+from .provenance import ModelIdentity
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -130,7 +132,7 @@ class SlicePredictor(Protocol):
         neighbours: slices on each side that are shown with the slice itself, as further channels.
         memory_capacity: how many tracked (not prompted) slices it can recall; 0 for a network without memory.
         local_contrast: of a window that was not chosen by the user, it wants to see only the part that the crop fills.
-        sweeps: how often it can improve on a tracked volume, shown the masks of a slice and of both neighbours.
+        revises: whether it can improve on a tracked slice, shown the masks of the slice and of both its neighbours.
         key_candidates: of so many slices about the box's middle, tracking begins on the one it is surest of.
     """
 
@@ -139,7 +141,7 @@ class SlicePredictor(Protocol):
     neighbours: int
     memory_capacity: int
     local_contrast: bool
-    sweeps: int
+    revises: bool
     key_candidates: int
 
     def encode(self, picture: np.ndarray) -> Any:
@@ -153,6 +155,28 @@ class SlicePredictor(Protocol):
     def remember(self, features: Any, prompt: SlicePrompt, prediction: SlicePrediction) -> Any:
         """What later slices should recall of this one."""
         ...
+
+
+def open_predictor(
+    model: str | LoadedModel | SlicePredictor, device: str, checkpoint: str | os.PathLike[str] | None
+) -> tuple[SlicePredictor, ModelIdentity]:
+    """A predictor and who it is, from a name of the catalog, a loaded model or a predictor.
+
+    Args:
+        model: see above.
+        device: where a model given by name runs.
+        checkpoint: the user's own weights for a model given by name.
+
+    Raises:
+        UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint.
+    """
+    from ..checkpoints import LoadedModel, load_model
+
+    if isinstance(model, str):
+        model = load_model(model, checkpoint, device)
+    if isinstance(model, LoadedModel):
+        return make_predictor(model), ModelIdentity(model.spec.name, model.spec.architecture, model.weights_sha256)
+    return model, ModelIdentity("", "", model.identity)
 
 
 def make_predictor(loaded: LoadedModel) -> SlicePredictor:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..volume import IntensityRange
-    from .session import Session
+    from ..volume import IntensityRange, OrientedBox
+    from .history import Prompts
+    from .settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,29 @@ class ModelIdentity:
         return {"name": self.name, "architecture": self.architecture, "weights": self.weights}
 
 
-def provenance(session: Session, name: str, shown: IntensityRange) -> dict[str, Any]:
+def provenance(
+    model: ModelIdentity, volume: str, settings: Settings, box: OrientedBox, prompts: Prompts, shown: IntensityRange
+) -> dict[str, Any]:
     """Software, model, scan, settings and prompts of one object.
 
-    ``shown``: the grey values the network saw as black and white, which may be a part of the session's window.
+    Args:
+        model: the network.
+        volume: the scan's fingerprint.
+        settings: how.
+        box: as drawn.
+        prompts: all of them.
+        shown: the grey values the network really saw as black and white; with local contrast they differ from object
+            to object and from the window in ``settings``.
     """
     from ..prompts import BoxPrompt
 
-    prompts = session.prompts(name)
     return {
         "software": {"name": "medsamsegment", "version": software_version()},
-        "model": session.model.as_dict(),
-        "volume": session.fingerprint,
+        "model": model.as_dict(),
+        "volume": volume,
         "window": {"low": float(shown.low), "high": float(shown.high)},
-        "settings": session.settings.as_dict(),
-        "box": BoxPrompt(session.box(name)).as_dict(),
+        "settings": settings.as_dict(),
+        "box": BoxPrompt(box).as_dict(),
         "points": [point.as_dict() for point in prompts.points],
         "drawn_slices": sorted(mask.slice_index for mask in prompts.masks),
         "accepted_slices": sorted(prompts.locked()),

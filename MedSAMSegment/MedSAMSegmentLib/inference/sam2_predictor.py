@@ -47,7 +47,7 @@ class Sam2Predictor:
 
     neighbours = 0
     local_contrast = False
-    sweeps = 0
+    revises = False
     key_candidates = 1
 
     def __init__(self, loaded: LoadedModel) -> None:

@@ -15,43 +15,34 @@ between two.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
-from ..errors import CancelledError, InferenceError, InputError, UsageError
-from ..prompts import MaskPrompt, PointPrompt, SlicePlan, SlicePlane, plan_slices
-from .assembly import LogitBlock, finished_mask
-from .cache import EmbeddingCache, SliceKey
-from .crop import CropFrame
+from ..errors import CancelledError, UsageError
+from ..prompts import MaskPrompt, SlicePlane, plan_slices
+from .cache import EmbeddingCache
 from .fingerprint import volume_fingerprint
-from .history import ObjectState, Prompts, Track
-from .predictor import SlicePredictor, make_predictor
-from .provenance import ModelIdentity, provenance
+from .history import History, ObjectState, Prompts
+from .predictor import SlicePredictor, open_predictor
 from .result import Result
-from .sampler import SliceSampler, local_window
+from .runner import OnSlice, Runner, typed_failures
 from .settings import CleanupSettings, Settings, TrackingSettings
-from .tracker import Tracker, confidence
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-    from ..volume import IntensityRange, OrientedBox, Volume, Window
+    from ..volume import OrientedBox, Volume, Window
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(slices done, slices of all, object)``."""
 
 Cancel = Callable[[], bool]
 """Asked after every slice; ``True`` stops."""
-
-OnSlice = Callable[[str, int, np.ndarray], None]
-"""Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
 
 
 class Session:
@@ -106,30 +97,28 @@ class Session:
         self.settings = settings
         self.intensities = Window.parse(settings.window).resolve(volume)
         self.plane = SlicePlane.of(volume.geometry, settings.plane)
-        self.predictor, self.model = _predictor_and_identity(model, device, checkpoint)
+        self.predictor, self.model = open_predictor(model, device, checkpoint)
         self.fingerprint = volume_fingerprint(volume)
-        self._cache = EmbeddingCache() if cache is None else cache
-        self._windows: dict[tuple[CropFrame, tuple[int, ...]], IntensityRange] = {}
-        self._objects: dict[str, ObjectState] = {}
-        self._past: list[dict[str, ObjectState]] = []
-        self._future: list[dict[str, ObjectState]] = []
+        cache = EmbeddingCache() if cache is None else cache
+        self._runner = Runner(volume, self.fingerprint, self.intensities, self.predictor, self.model, settings, cache)
+        self._history = History()
 
     # ---- what is there ---------------------------------------------------------------------------------------------
 
     @property
     def objects(self) -> tuple[str, ...]:
         """Names of all objects, in the order they were added."""
-        return tuple(self._objects)
+        return tuple(self._history.objects)
 
     @property
     def results(self) -> Mapping[str, Result]:
         """The latest result of every object that has one; also an incomplete one of a cancelled run."""
-        return {name: state.result for name, state in self._objects.items() if state.result is not None}
+        return {name: state.result for name, state in self._history.objects.items() if state.result is not None}
 
     @property
     def states(self) -> Mapping[str, ObjectState]:
         """The state of every object; never changed, only replaced."""
-        return MappingProxyType(self._objects)
+        return MappingProxyType(self._history.objects)
 
     def box(self, name: str) -> OrientedBox:
         """The box of an object, as drawn."""
@@ -155,17 +144,16 @@ class Session:
         """
         if not name.strip():
             raise UsageError("BAD_NAME", "An object needs a name.", "Give it one.")
-        if name in self._objects:
+        if name in self._history.objects:
             raise UsageError("OBJECT_EXISTS", f"There is an object {name!r} already.", "Choose another name.")
         state = ObjectState(box)
-        self._plan(state, 1)
-        self._commit(name, state)
+        self._runner.plan(state, 1)
+        self._history.commit(name, state)
 
     def remove_object(self, name: str) -> None:
         """Forget an object and its result.  Raises ``UsageError`` (``UNKNOWN_OBJECT``)."""
         self._object(name)
-        self._remember_state()
-        del self._objects[name]
+        self._history.commit(name, None)
 
     def add_points(self, name: str, points_lps: ArrayLike, positive: bool = True) -> None:
         """Clicks on any slices: inside the object, or (``positive=False``) outside it.
@@ -179,13 +167,7 @@ class Session:
             InputError: ``BAD_PROMPT``, or ``POINT_OUTSIDE_SCAN``.
             UsageError: ``UNKNOWN_OBJECT``, ``SLICE_ACCEPTED``.
         """
-        try:
-            places = np.atleast_2d(np.array(points_lps, dtype=np.float64))
-        except (TypeError, ValueError):
-            places = np.empty((0, 0))
-        if places.ndim != 2 or places.shape[1] != 3:
-            raise InputError("BAD_PROMPT", "Points need three numbers each.", "Give (n, 3) coordinates, LPS mm.")
-        self._prompt(name, Prompts(points=tuple(PointPrompt((x, y, z), positive) for x, y, z in places.tolist())))
+        self._prompt(name, Prompts.of_points(points_lps, positive))
 
     def add_mask(self, name: str, slice_index: int, mask: np.ndarray) -> None:
         """Draw the object's whole cross-section on one slice; it is taken as it is.
@@ -219,24 +201,24 @@ class Session:
         if slices is None:
             slices = [index for index in range(extent.start, extent.stop) if result.slice_mask(index).any()]
         masks = {self._slice(index): result.slice_mask(index).copy() for index in slices}
-        self._commit(name, self._object(name).with_prompts(Prompts(accepted=MappingProxyType(masks))))
+        self._history.commit(name, self._object(name).with_prompts(Prompts(accepted=MappingProxyType(masks))))
 
     def release(self, name: str, slices: Iterable[int] | None = None) -> None:
         """Unlock slices; by default all.  Raises ``UsageError`` (``UNKNOWN_OBJECT``, ``NO_SUCH_SLICE``)."""
         locked = self._object(name).prompts().locked()
         chosen = locked.keys() if slices is None else {self._slice(index) for index in slices} & locked.keys()
         unlocked = MappingProxyType(dict.fromkeys(sorted(chosen)))
-        self._commit(name, self._object(name).with_prompts(Prompts(accepted=unlocked)))
+        self._history.commit(name, self._object(name).with_prompts(Prompts(accepted=unlocked)))
 
     # ---- undo ------------------------------------------------------------------------------------------------------
 
     @property
     def can_undo(self) -> bool:
-        return bool(self._past)
+        return bool(self._history.past)
 
     @property
     def can_redo(self) -> bool:
-        return bool(self._future)
+        return bool(self._history.future)
 
     def undo(self) -> None:
         """Take back the last prompt (or object added or removed) with everything that was segmented since.
@@ -244,17 +226,11 @@ class Session:
         Raises:
             UsageError: ``NOTHING_TO_UNDO``.
         """
-        if not self._past:
-            raise UsageError("NOTHING_TO_UNDO", "There is nothing to undo.")
-        self._future.append(self._objects)
-        self._objects = self._past.pop()
+        self._history.undo()
 
     def redo(self) -> None:
         """Take back an undo.  Raises ``UsageError`` (``NOTHING_TO_REDO``)."""
-        if not self._future:
-            raise UsageError("NOTHING_TO_REDO", "There is nothing to redo.")
-        self._past.append(self._objects)
-        self._objects = self._future.pop()
+        self._history.redo()
 
     # ---- segmentation ----------------------------------------------------------------------------------------------
 
@@ -301,14 +277,15 @@ class Session:
         """
         if name is not None:
             self._object(name)
-        elif not self._objects:
+        elif not self._history.objects:
             raise UsageError("NO_OBJECTS", "There is nothing to segment.", "Add an object first.")
-        names = [name] if name is not None else list(self._objects)
-        plans = {item: self._plans_to_run(self._object(item)) for item in names}
-        total = sum(len(plan.slices) * self._passes(plan) for item in plans.values() for plan in item)
+        names = [name] if name is not None else list(self._history.objects)
+        plans = {item: self._runner.remaining(self._object(item)) for item in names}
+        total = sum(self._runner.steps(plan) for item in plans.values() for plan in item)
         done = 0
         for item in names:
-            with closing(self._run(item, plans[item], on_slice)) as slices, _typed_failures():
+            run = self._runner.run(item, self._object(item), plans[item], partial(self._keep, item), on_slice)
+            with closing(run) as slices, typed_failures():
                 for _ in slices:
                     done += 1
                     if progress is not None:
@@ -379,17 +356,17 @@ class Session:
         )
         stored.check_model(session.model)
         for state in stored.objects.values():
-            session._plan(state, len(state.rounds))
-        session._objects = dict(stored.objects)
+            session._runner.plan(state, len(state.rounds))
+        session._history = History(dict(stored.objects))
         return session
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _object(self, name: str) -> ObjectState:
-        if name not in self._objects:
-            known = ", ".join(self._objects) or "none"
+        if name not in self._history.objects:
+            known = ", ".join(self._history.objects) or "none"
             raise UsageError("UNKNOWN_OBJECT", f"There is no object {name!r}.", f"Objects of this session: {known}.")
-        return self._objects[name]
+        return self._history.objects[name]
 
     def _slice(self, index: int) -> int:
         if not 0 <= int(index) < self.plane.slices:
@@ -409,218 +386,8 @@ class Session:
         touched = sorted((own.points.keys() | own.masks.keys()) & locked.keys())
         if touched:
             raise UsageError("SLICE_ACCEPTED", f"Slice {touched[0]} is accepted.", "Release it before correcting it.")
-        self._commit(name, changed)
+        self._history.commit(name, changed)
 
-    def _commit(self, name: str, state: ObjectState) -> None:
-        self._remember_state()
-        self._objects[name] = state
-
-    def _remember_state(self) -> None:
-        self._past.append(dict(self._objects))
-        del self._past[:-_UNDO_STEPS]
-        self._future.clear()
-
-    def _plan(self, state: ObjectState, rounds: int, key_slice: int | None = None) -> SlicePlan:
-        prompts = state.prompts(rounds)
-        return plan_slices(
-            self.volume.geometry,
-            state.box,
-            prompts.points,
-            prompts.masks,
-            self.settings.plane,
-            self.settings.slice_margin_mm,
-            key_slice,
-        )
-
-    def _plans_to_run(self, state: ObjectState) -> list[SlicePlan]:
-        """The plans of the rounds that are not segmented yet; at least the last one's."""
-        key = state.track.key_slice if state.track is not None else self._plan(state, 1).key_slice
-        first = min(state.done, len(state.rounds) - 1)
-        return [self._plan(state, rounds + 1, key) for rounds in range(first, len(state.rounds))]
-
-    def _run(self, name: str, plans: list[SlicePlan], on_slice: OnSlice | None) -> Generator[None, None, None]:
-        """Segment the remaining rounds of one object, yielding after every slice.
-
-        However the loop ends (done, cancelled, error), what is known by then is stored with the object.
-        """
-        started = time.perf_counter()
-        timings: dict[str, float] = {}
-        state = replace(self._object(name), closed=len(self._object(name).rounds))
-        first = len(state.rounds) - len(plans)
-        for number, plan in enumerate(plans, start=first):
-            prompts = state.prompts(number + 1)
-            last = number == len(state.rounds) - 1
-            if state.track is None:
-                plan = self._begun_where_surest(name, plan, on_slice if last else None, timings, started)
-            else:
-                plan = self._plan(state, number + 1, state.track.key_slice)
-            track = self._track_for(plan, state.track)
-            locked = prompts.locked()
-            plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
-            block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-            tracker = self._tracker(plan, track, frozenset(locked))
-            finished = False
-            try:
-                for step in tracker.steps():
-                    if step.outcome is not None and last:
-                        block.put(step.slice_index, step.outcome.shown)
-                        timings.setdefault("first_mask", time.perf_counter() - started)
-                        if on_slice is not None:
-                            on_slice(name, step.slice_index, block.slice_mask(step.slice_index))
-                    yield
-                finished = True
-            finally:
-                kept = {} if finished else {k: v for k, v in track.outcomes.items() if k not in tracker.outcomes}
-                outcomes = MappingProxyType({**kept, **tracker.outcomes})
-                track = replace(track, outcomes=outcomes, before=outcomes if finished else track.before)
-                state = replace(state, track=track, done=number + 1 if finished else number)
-                if last or not finished:
-                    for index in outcomes if not last else kept:
-                        if index in plan.slices:
-                            block.put(index, outcomes[index].shown)
-                    state = replace(state, result=self._result(name, plan, state, block, timings, started, finished))
-                self._objects[name] = state
-
-    def _begun_where_surest(
-        self, name: str, plan: SlicePlan, on_slice: OnSlice | None, timings: dict[str, float], started: float
-    ) -> SlicePlan:
-        """The plan, begun on the slice about the box's middle on which the network trusts its mask the most.
-
-        The middle slice is shown at once. Where the user said something about a slice, or each slice stands for itself,
-        the plan stays as it is.
-        """
-        candidates = _about(plan, self.predictor.key_candidates)
-        if len(candidates) < 2 or plan.points or plan.masks or self.settings.tracking.strategy == "per-slice":
-            return plan
-        track = self._track_for(plan, None)
-        best = (-1.0, plan.key_slice)
-        for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):
-            timings.setdefault("first_mask", time.perf_counter() - started)
-            if index == plan.key_slice and on_slice is not None:
-                block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-                block.put(index, guess.logits)
-                on_slice(name, index, block.slice_mask(index))
-            best = max(best, (confidence(guess), index))
-        return replace(plan, key_slice=best[1])
-
-    def _passes(self, plan: SlicePlan) -> int:
-        """How often every slice of a plan is worked on."""
-        return 1 + self._tracker(plan, self._track_for(plan, None), frozenset()).sweeps
-
-    def _track_for(self, plan: SlicePlan, track: Track | None) -> Track:
-        """The object's track; a new one when the crop must move, because the box has outgrown it."""
-        if track is not None and track.frame.holds(plan.bounds()):
-            return track
-        settings = self.predictor.crop
-        if self.settings.full_slice:
-            frame = CropFrame.whole(plan.plane, settings)
-        else:
-            frame = CropFrame.around(plan.bounds(), plan.plane, settings)
-        return Track(frame, plan.key_slice, MappingProxyType({}), MappingProxyType({}))
-
-    def _window(self, plan: SlicePlan, frame: CropFrame) -> IntensityRange:
-        """The grey values shown of one object; a window the user chose is kept."""
-        if not self.predictor.local_contrast or self.settings.window != "auto":
-            return self.intensities
-        key = (frame, plan.slices)
-        if key not in self._windows:
-            self._windows[key] = local_window(self.volume, plan.plane, frame, plan.slices, self.intensities)
-        return self._windows[key]
-
-    def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
-        predictor = self.predictor
-        window = self._window(plan, track.frame)
-        sampler = SliceSampler(self.volume, plan.plane, track.frame, window)
-        low, high = window
-
-        def features(index: int) -> Any:
-            key = SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
-            return self._cache.get(key, lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
-
-        return Tracker(
-            predictor,
-            features,
-            self.volume.geometry,
-            plan,
-            track.frame,
-            self.settings.tracking,
-            known=track.outcomes,
-            before=track.before,
-            locked=locked,
-        )
-
-    def _result(
-        self,
-        name: str,
-        plan: SlicePlan,
-        state: ObjectState,
-        block: LogitBlock,
-        timings: dict[str, float],
-        started: float,
-        complete: bool,
-    ) -> Result:
-        assert state.track is not None
-        outcomes = state.track.outcomes
-        prompts = state.prompts()
-        begun = time.perf_counter()
-        mask = finished_mask(block, plan, self.settings.cleanup, {**plan.masks, **prompts.locked()})
-        timings["cleanup"] = time.perf_counter() - begun
-        timings["total"] = time.perf_counter() - started
-        return Result(
-            name=name,
-            geometry=self.volume.geometry,
-            extent=block.extent,
-            extent_mask=block.to_scan_axes(mask),
-            logits=block.to_scan_axes(block.logits),
-            axis=plan.plane.axis,
-            key_slice=plan.key_slice,
-            scores=MappingProxyType({k: float(outcomes[k].confidence) for k in plan.slices if k in outcomes}),
-            complete=complete,
-            timings=MappingProxyType(dict(timings)),
-            provenance=MappingProxyType(provenance(self, name, self._window(plan, state.track.frame))),
-        )
-
-
-_UNDO_STEPS = 64
-
-
-def _about(plan: SlicePlan, count: int) -> list[int]:
-    """Up to ``count`` slices spread over the middle half of the box, its very middle first."""
-    inside = [index for index in plan.rectangles if index in plan.slices]
-    middle = inside.index(plan.key_slice) if plan.key_slice in inside else len(inside) // 2
-    reach = len(inside) // 4
-    offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
-    return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
-
-
-def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:
-    """Accepted slices that the tracker knows nothing of (the crop has moved) count as drawn."""
-    inside = {index: mask for index, mask in masks.items() if index in plan.slices}
-    return replace(plan, masks=MappingProxyType({**plan.masks, **inside})) if inside else plan
-
-
-@contextmanager
-def _typed_failures() -> Iterator[None]:
-    """What a network can fail with, as this project's errors."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise InferenceError(
-            "OUT_OF_MEMORY", "There is not enough memory for this model.", "Use --device cpu or a smaller model."
-        ) from error
-    except RuntimeError as error:
-        raise InferenceError(
-            "NETWORK_FAILED", f"The network failed: {str(error).splitlines()[0]}", "Try --device cpu."
-        ) from error
-
-
-def _predictor_and_identity(
-    model: str | LoadedModel | SlicePredictor, device: str, checkpoint: str | os.PathLike[str] | None
-) -> tuple[SlicePredictor, ModelIdentity]:
-    from ..checkpoints import LoadedModel, load_model
-
-    if isinstance(model, str):
-        model = load_model(model, checkpoint, device)
-    if isinstance(model, LoadedModel):
-        return make_predictor(model), ModelIdentity(model.spec.name, model.spec.architecture, model.weights_sha256)
-    return model, ModelIdentity("", "", model.identity)
+    def _keep(self, name: str, state: ObjectState) -> None:
+        """What segmenting made of an object; no step to undo."""
+        self._history.objects[name] = state

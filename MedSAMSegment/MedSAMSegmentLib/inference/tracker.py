@@ -8,7 +8,7 @@ The idea is SAM 2's memory (Ravi et al. 2024), with a bank chosen for scans inst
   own way from its prompted slice, at least ``memory_stride_mm`` apart and not beyond ``memory_reach_mm``.
 * Only slices with a good estimated overlap and object score are remembered.
 * A direction ends at the plan's last slice or after several empty ones.
-* Networks that can use it then revise every slice once more, seeing what was found on both of its neighbours.
+* Networks that can use it then revise every slice once more (`sweep.py`).
 
 What a slice's mask was made from is kept with it.  When the user corrects a slice and tracks again, a slice whose
 prompt, neighbour and bank are unchanged keeps its mask, and the network is not asked.
@@ -16,74 +16,25 @@ prompt, neighbour and bank are unchanged keeps its mask, and the network is not 
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from ..prompts.plan import SlicePlan
 from .crop import CropFrame
-from .predictor import BankEntry, BoxCoordinates, SlicePrediction, SlicePredictor, SlicePrompt
+from .crop_prompts import CropPrompts, box_key, prompt_key
+from .outcome import SliceOutcome, TrackStep, confidence, is_empty, stability
+from .predictor import BankEntry, SlicePrediction, SlicePredictor, SlicePrompt
 from .settings import TrackingSettings
+from .sweep import is_revised, sweep
 
 if TYPE_CHECKING:
     from ..volume import Geometry
 
 _versions = count()
-
-_NOTHING_LOGIT = -8.0
-
-
-@dataclass(frozen=True, eq=False)
-class SliceOutcome:
-    """What is known about one slice after the network saw it.
-
-    Attributes:
-        logits: (s, s) low-resolution logits over the frame.
-        predicted_iou, object_score: see :class:`~MedSAMSegmentLib.inference.predictor.SlicePrediction`.
-        stability: overlap of the masks at logit +1 and -1 (the stability score of SAM).
-        memory: what later slices may recall, or ``None`` when it was not good enough.
-        empty_run: number of empty slices in a row that end here.
-        made_from: everything the outcome depends on; equal means that computing it again would change nothing.
-        version: unique to this outcome.
-        revised: logits after the last sweep over all slices, or ``None`` before it.
-        revised_from: everything ``revised`` depends on.
-    """
-
-    logits: torch.Tensor
-    predicted_iou: float
-    object_score: float
-    stability: float
-    memory: Any
-    empty_run: int
-    made_from: Hashable
-    version: int
-    revised: torch.Tensor | None = None
-    revised_from: Hashable = None
-
-    @property
-    def shown(self) -> torch.Tensor:
-        """(s, s) logits the user sees."""
-        return self.logits if self.revised is None else self.revised
-
-    @property
-    def confidence(self) -> float:
-        """Estimated overlap x stability, the slice's score."""
-        return self.predicted_iou * self.stability
-
-
-@dataclass(frozen=True)
-class TrackStep:
-    """One slice done.  ``outcome`` is ``None`` where the object had ended before."""
-
-    slice_index: int
-    outcome: SliceOutcome | None
-    reused: bool
 
 
 class Tracker:
@@ -115,17 +66,16 @@ class Tracker:
     ) -> None:
         self.predictor = predictor
         self.plan = plan
-        self.frame = frame
         self.settings = settings
         self.outcomes: dict[int, SliceOutcome] = {}
         self._features = features
-        self._geometry = geometry
+        self._prompts = CropPrompts(geometry, plan, frame)
         self._known = dict(known or {})
         self._before = dict(before or {})
         self._locked = locked & self._known.keys()
         self._parents: dict[int, int] = {}
         self._ended: set[int] = set()
-        self._box = _box_key(plan)
+        self._box = box_key(plan)
 
     def steps(self) -> Iterator[TrackStep]:
         """Work slice by slice: stop asking and everything done so far is in ``outcomes``."""
@@ -145,12 +95,8 @@ class Tracker:
             if outcome is not None:
                 self.outcomes[index] = outcome
             yield TrackStep(index, outcome, reused=outcome is not None and outcome is known)
-        yield from self._sweep()
-
-    @property
-    def sweeps(self) -> int:
-        """How often all slices are revised after they were tracked; a single slice has no neighbours to learn from."""
-        return 0 if self.settings.strategy == "per-slice" or len(self.plan.slices) < 2 else self.predictor.sweeps
+        if is_revised(self.predictor, self.plan, self.settings):
+            yield from sweep(self.predictor, self._features, self._prompts, self.outcomes, self._known, self._locked)
 
     def guesses(self, candidates: Iterable[int]) -> Iterator[tuple[int, SlicePrediction]]:
         """What the network makes of single slices from the box alone; nothing is remembered."""
@@ -194,7 +140,7 @@ class Tracker:
 
     def _prompted(self, index: int) -> SliceOutcome:
         """A slice with prompts of its own: made from these alone, so that a correction elsewhere leaves it alone."""
-        made_from = ("prompted", self.settings, self._box, _prompt_key(self.plan, index))
+        made_from = ("prompted", self.settings, self._box, prompt_key(self.plan, index))
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
@@ -226,55 +172,17 @@ class Tracker:
         if self.settings.strategy == "hybrid" and prompt.rectangle is not None and self._is_doubtful(prediction):
             again = self._prompt(index, prompted=True)
             second = self.predictor.predict(features, again, entries)
-            if confidence(second) > confidence(prediction) or _is_empty(prediction):
+            if confidence(second) > confidence(prediction) or is_empty(prediction):
                 prompt, prediction = again, second
         return self._outcome(features, prompt, prediction, made_from, parent)
 
-    def _sweep(self) -> Iterator[TrackStep]:
-        """Revise all slices from their own and their neighbours' masks, each sweep from the one before."""
-        sweeps = self.sweeps
-        reach = range(-sweeps, sweeps + 1)
-        masks = {index: outcome.logits for index, outcome in self.outcomes.items()}
-        for sweep in range(sweeps):
-            revised = {}
-            for index in self.plan.slices:
-                if index not in self.outcomes:
-                    yield TrackStep(index, None, reused=False)
-                    continue
-                outcome = self.outcomes[index]
-                near = tuple(self.outcomes[index + k].version if index + k in self.outcomes else None for k in reach)
-                made_from = (sweep, near, _prompt_key(self.plan, index))
-                known = self._known.get(index)
-                last = sweep == sweeps - 1
-                if index in self._locked or index in self.plan.masks:
-                    revised[index] = outcome.shown
-                elif (
-                    last and known is not None and known.version == outcome.version and known.revised_from == made_from
-                ):
-                    self.outcomes[index] = known
-                    revised[index] = known.shown
-                else:
-                    prompt = self._prompt(index, self._is_source(index), masks[index], masks)
-                    prediction = self.predictor.predict(self._features(index), prompt, [])
-                    revised[index] = prediction.logits
-                    self.outcomes[index] = replace(
-                        outcome,
-                        revised=prediction.logits,
-                        revised_from=made_from,
-                        predicted_iou=prediction.predicted_iou,
-                        object_score=prediction.object_score,
-                        stability=stability(prediction.logits),
-                    )
-                yield TrackStep(index, self.outcomes[index], reused=self.outcomes[index] is known)
-            masks = revised
-
     def _is_doubtful(self, prediction: SlicePrediction) -> bool:
-        return _is_empty(prediction) or confidence(prediction) < self.settings.reprompt_below
+        return is_empty(prediction) or confidence(prediction) < self.settings.reprompt_below
 
     def _outcome(
         self, features: Any, prompt: SlicePrompt, prediction: SlicePrediction, made_from: Hashable, parent: int | None
     ) -> SliceOutcome:
-        empty = _is_empty(prediction)
+        empty = is_empty(prediction)
         admitted = self._is_source(prompt.slice_index) or (
             not empty
             and prediction.predicted_iou >= self.settings.minimum_iou
@@ -337,84 +245,13 @@ class Tracker:
         )
         return entry, outcome.version
 
-    # ---- prompts in crop coordinates -------------------------------------------------------------------------------
+    # ---- prompts ---------------------------------------------------------------------------------------------------
 
-    def _prompt(
-        self,
-        index: int,
-        prompted: bool,
-        own: torch.Tensor | None = None,
-        masks: Mapping[int, torch.Tensor] | None = None,
-    ) -> SlicePrompt:
-        """Everything known about a slice; in a sweep, ``masks`` holds the logits of all slices with the object."""
-        plan, frame = self.plan, self.frame
-        rectangle = None
-        if index in plan.rectangles:
-            x0, y0, x1, y1 = plan.rectangles[index]
-            corners = frame.to_crop(np.array([[x0, y0], [x1, y1]])).ravel()
-            rectangle = (float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3]))
-        clicks = plan.points.get(index, ())
-        points = frame.to_crop(np.array([[click.x, click.y] for click in clicks]).reshape(-1, 2))
-        seen = ((points >= -0.5) & (points <= frame.size - 0.5)).all(axis=1)
-        mask = plan.masks.get(index)
-        if masks is None:
-            below, above = (self._logits(k) for k in (index - 1, index + 1))
-        else:
-            # Beyond the box, and where tracking has ended, there is nothing: that is known, too.
-            nothing = torch.full_like(masks[index], _NOTHING_LOGIT)
-            below, above = (masks.get(k, nothing) for k in (index - 1, index + 1))
-        return SlicePrompt(
-            slice_index=index,
-            frame=frame,
-            prompted=prompted,
-            rectangle=rectangle,
-            box_coordinates=box_coordinates(self._geometry, plan, frame, index),
-            points=points[seen],
-            labels=np.array([click.positive for click in clicks], dtype=bool)[seen],
-            mask=None if mask is None else frame.sample(mask),
-            below=below,
-            above=above,
-            own=own,
-        )
+    def _prompt(self, index: int, prompted: bool, own: torch.Tensor | None = None) -> SlicePrompt:
+        """Everything known about a slice while tracking."""
+        below, above = (self._logits(k) for k in (index - 1, index + 1))
+        return self._prompts.prompt(index, prompted, below, above, own)
 
     def _logits(self, index: int) -> torch.Tensor | None:
         outcome = None if self.settings.strategy == "per-slice" else self.outcomes.get(index)
         return None if outcome is None else outcome.logits
-
-
-def box_coordinates(geometry: Geometry, plan: SlicePlan, frame: CropFrame, index: int) -> BoxCoordinates:
-    """Where the crop pixels of slice ``index`` lie in the plan's box.
-
-    Every step from a crop pixel to the box's own axes is affine, so four points tell the whole map.
-    """
-    corners = frame.to_slice(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
-    points = np.concatenate([corners, index + np.array([[0.0], [0.0], [0.0], [1.0]])], axis=1)
-    local = np.asarray(plan.box.to_local(geometry.index_to_lps(plan.plane.to_index(points))), dtype=np.float64)
-    per_u, per_v, per_slice = local[1:] - local[0]
-    return BoxCoordinates(local[0], per_u, per_v, per_slice, frame.size)
-
-
-def stability(logits: torch.Tensor) -> float:
-    """Overlap of the masks at logit +1 and -1; 1 for an empty mask nothing comes near to."""
-    wide = int((logits > -1.0).sum())
-    return int((logits > 1.0).sum()) / wide if wide else 1.0
-
-
-def confidence(prediction: SlicePrediction) -> float:
-    """Estimated overlap x stability."""
-    return prediction.predicted_iou * stability(prediction.logits)
-
-
-def _is_empty(prediction: SlicePrediction) -> bool:
-    return not bool((prediction.logits > 0).any())
-
-
-def _box_key(plan: SlicePlan) -> Hashable:
-    """The box in a form that can be compared; rectangles and coordinates of all slices follow from it."""
-    return tuple(np.concatenate([np.ravel(plan.box.centre), np.ravel(plan.box.axes), np.ravel(plan.box.size)]).tolist())
-
-
-def _prompt_key(plan: SlicePlan, index: int) -> Hashable:
-    mask = plan.masks.get(index)
-    drawn = None if mask is None else hashlib.blake2b(mask.tobytes(), digest_size=16).digest()
-    return plan.points.get(index, ()), drawn, index in plan.rectangles

@@ -1,0 +1,273 @@
+"""Runs the rounds of one object: where to begin, which slices to ask the network for, and what to make of its answers.
+
+A :class:`Runner` serves one scan and one network and keeps no object: it is given an object's state and hands back the
+next one, however far it came.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import InferenceError
+from ..prompts import SlicePlan, plan_slices
+from .assembly import LogitBlock, finished_mask
+from .cache import EmbeddingCache, SliceKey
+from .crop import CropFrame
+from .history import ObjectState, Track
+from .outcome import confidence
+from .predictor import SlicePredictor
+from .provenance import ModelIdentity, provenance
+from .result import Result
+from .sampler import SliceSampler, local_window
+from .settings import Settings
+from .sweep import is_revised
+from .tracker import Tracker
+
+if TYPE_CHECKING:
+    from ..volume import IntensityRange, Volume
+
+OnSlice = Callable[[str, int, np.ndarray], None]
+"""Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
+
+Keep = Callable[[ObjectState], None]
+"""Called with an object's new state at the end of every round, also of one that was stopped."""
+
+
+@dataclass
+class _Stopwatch:
+    """Seconds since it was made."""
+
+    begun: float = field(default_factory=time.perf_counter)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def first_mask(self) -> None:
+        """A mask is there; only the first one counts."""
+        self.timings.setdefault("first_mask", time.perf_counter() - self.begun)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """See the module's text.
+
+    Attributes:
+        volume, fingerprint: the scan.
+        intensities: the grey values the user's window shows.
+        predictor, model: the network.
+        settings: how.
+        cache: encoded slices.
+    """
+
+    volume: Volume
+    fingerprint: str
+    intensities: IntensityRange
+    predictor: SlicePredictor
+    model: ModelIdentity
+    settings: Settings
+    cache: EmbeddingCache
+
+    def plan(self, state: ObjectState, rounds: int, key_slice: int | None = None) -> SlicePlan:
+        """What the prompts of the first ``rounds`` rounds ask for.
+
+        Raises:
+            InputError: box or prompts do not meet the scan.
+        """
+        prompts = state.prompts(rounds)
+        return plan_slices(
+            self.volume.geometry,
+            state.box,
+            prompts.points,
+            prompts.masks,
+            self.settings.plane,
+            self.settings.slice_margin_mm,
+            key_slice,
+        )
+
+    def remaining(self, state: ObjectState) -> list[SlicePlan]:
+        """The plans of the rounds that are not segmented yet; at least the last one's."""
+        key = state.track.key_slice if state.track is not None else self.plan(state, 1).key_slice
+        first = min(state.done, len(state.rounds) - 1)
+        return [self.plan(state, rounds + 1, key) for rounds in range(first, len(state.rounds))]
+
+    def steps(self, plan: SlicePlan) -> int:
+        """How often :meth:`run` yields for a plan."""
+        return len(plan.slices) * (2 if is_revised(self.predictor, plan, self.settings.tracking) else 1)
+
+    def run(
+        self, name: str, state: ObjectState, plans: list[SlicePlan], keep: Keep, on_slice: OnSlice | None
+    ) -> Generator[None, None, None]:
+        """Segment the remaining rounds of one object, yielding after every slice.
+
+        However the loop ends (done, cancelled, error), what is known by then is kept.
+
+        Args:
+            name: of the object.
+            state: of the object.
+            plans: :meth:`remaining` of it.
+            keep: see :data:`Keep`.
+            on_slice: see :data:`OnSlice`.
+        """
+        watch = _Stopwatch()
+        state = replace(state, closed=len(state.rounds))
+        first = len(state.rounds) - len(plans)
+        for number, plan in enumerate(plans, start=first):
+            prompts = state.prompts(number + 1)
+            last = number == len(state.rounds) - 1
+            if state.track is None:
+                track = self._new_track(plan)
+                key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
+                plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
+            else:
+                # The round before may have begun elsewhere than was thought when the plans were made.
+                plan, track = self.plan(state, number + 1, state.track.key_slice), state.track
+                if not track.frame.holds(plan.bounds()):
+                    track = self._new_track(plan)
+            locked = prompts.locked()
+            plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
+            block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
+            tracker = self._tracker(plan, track, frozenset(locked))
+            finished = False
+            try:
+                for step in tracker.steps():
+                    if step.outcome is not None and last:
+                        block.put(step.slice_index, step.outcome.shown)
+                        watch.first_mask()
+                        if on_slice is not None:
+                            on_slice(name, step.slice_index, block.slice_mask(step.slice_index))
+                    yield
+                finished = True
+            finally:
+                kept = {} if finished else {k: v for k, v in track.outcomes.items() if k not in tracker.outcomes}
+                outcomes = MappingProxyType({**kept, **tracker.outcomes})
+                track = replace(track, outcomes=outcomes, before=outcomes if finished else track.before)
+                state = replace(state, track=track, done=number + 1 if finished else number)
+                if last or not finished:
+                    for index in outcomes if not last else kept:
+                        if index in plan.slices:
+                            block.put(index, outcomes[index].shown)
+                    state = replace(state, result=self._result(name, plan, state, track, block, watch, finished))
+                keep(state)
+
+    def _surest_slice(
+        self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None, watch: _Stopwatch
+    ) -> int:
+        """The slice about the box's middle on which the network trusts its mask the most.
+
+        The middle slice is shown at once. Where the user said something about a slice, or each slice stands for itself,
+        the plan's own key slice stays.
+        """
+        candidates = _about(plan, self.predictor.key_candidates)
+        if len(candidates) < 2 or plan.points or plan.masks or self.settings.tracking.strategy == "per-slice":
+            return plan.key_slice
+        best = (-1.0, plan.key_slice)
+        for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):
+            watch.first_mask()
+            if index == plan.key_slice and on_slice is not None:
+                block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
+                block.put(index, guess.logits)
+                on_slice(name, index, block.slice_mask(index))
+            best = max(best, (confidence(guess), index))
+        return best[1]
+
+    def _new_track(self, plan: SlicePlan) -> Track:
+        """A track that knows nothing yet: the crop about all that is prompted, and the grey values shown in it.
+
+        A window the user chose is kept.
+        """
+        settings = self.predictor.crop
+        if self.settings.full_slice:
+            frame = CropFrame.whole(plan.plane, settings)
+        else:
+            frame = CropFrame.around(plan.bounds(), plan.plane, settings)
+        window = self.intensities
+        if self.predictor.local_contrast and self.settings.window == "auto":
+            window = local_window(self.volume, plan.plane, frame, plan.slices, window)
+        return Track(frame, window, plan.key_slice)
+
+    def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
+        predictor = self.predictor
+        sampler = SliceSampler(self.volume, plan.plane, track.frame, track.window)
+        low, high = track.window
+
+        def features(index: int) -> Any:
+            key = SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
+            return self.cache.get(key, lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
+
+        return Tracker(
+            predictor,
+            features,
+            self.volume.geometry,
+            plan,
+            track.frame,
+            self.settings.tracking,
+            known=track.outcomes,
+            before=track.before,
+            locked=locked,
+        )
+
+    def _result(
+        self,
+        name: str,
+        plan: SlicePlan,
+        state: ObjectState,
+        track: Track,
+        block: LogitBlock,
+        watch: _Stopwatch,
+        complete: bool,
+    ) -> Result:
+        outcomes, prompts = track.outcomes, state.prompts()
+        begun = time.perf_counter()
+        mask = finished_mask(block, plan, self.settings.cleanup, {**plan.masks, **prompts.locked()})
+        ended = time.perf_counter()
+        return Result(
+            name=name,
+            geometry=self.volume.geometry,
+            extent=block.extent,
+            extent_mask=block.to_scan_axes(mask),
+            logits=block.to_scan_axes(block.logits),
+            axis=plan.plane.axis,
+            key_slice=plan.key_slice,
+            scores=MappingProxyType({k: float(outcomes[k].confidence) for k in plan.slices if k in outcomes}),
+            complete=complete,
+            timings=MappingProxyType({**watch.timings, "cleanup": ended - begun, "total": ended - watch.begun}),
+            provenance=MappingProxyType(
+                provenance(self.model, self.fingerprint, self.settings, state.box, prompts, track.window)
+            ),
+        )
+
+
+@contextmanager
+def typed_failures() -> Iterator[None]:
+    """What a network can fail with, as this project's errors."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise InferenceError(
+            "OUT_OF_MEMORY", "There is not enough memory for this model.", "Use --device cpu or a smaller model."
+        ) from error
+    except RuntimeError as error:
+        raise InferenceError(
+            "NETWORK_FAILED", f"The network failed: {str(error).splitlines()[0]}", "Try --device cpu."
+        ) from error
+
+
+def _about(plan: SlicePlan, count: int) -> list[int]:
+    """Up to ``count`` slices spread over the middle half of the box, its very middle first."""
+    inside = [index for index in plan.rectangles if index in plan.slices]
+    middle = inside.index(plan.key_slice) if plan.key_slice in inside else len(inside) // 2
+    reach = len(inside) // 4
+    offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
+    return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
+
+
+def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:
+    """Accepted slices that the tracker knows nothing of (the crop has moved) count as drawn."""
+    inside = {index: mask for index, mask in masks.items() if index in plan.slices}
+    return replace(plan, masks=MappingProxyType({**plan.masks, **inside})) if inside else plan
