@@ -55,7 +55,7 @@ class TrainingOptions:
         Stage("slices", 800, samples=24, slices=2, size=96),
         Stage("sequences", 800, samples=8, slices=5, size=96),
         Stage("sequences", 50, samples=6, slices=5, size=128),
-        Stage("sequences", 430, samples=8, slices=5, size=96),
+        Stage("sequences", 290, samples=8, slices=5, size=96),
     )
 
     @property
