@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
+from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
 from .crop import CropSettings
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
@@ -75,7 +76,7 @@ class EmbeddedPredictor:
         if not isinstance(network, EmbeddedNetwork):
             raise TypeError("EmbeddedPredictor needs an EmbeddedNetwork")
         self.network = network.eval()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self.network)
         self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
         self.memory_capacity = network.options.number_of_memories - 1
         self._device = loaded.device

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .coarse import CoarseNetwork
 from .conv_trunk import ConvTrunk, ResidualBlock, group_norm
 from .fpn_neck import FPNNeck
 from .image_encoder import ImageEncoder
@@ -106,11 +107,16 @@ class ConvolutionalMaskDecoder(MaskDecoder):
 
 
 class EmbeddedNetwork(SAM2):
-    """SAM 2 with dense prompts; see the module's text. Pictures are (B, 3, S, S) in [0, 1], S a multiple of 16."""
+    """SAM 2 with dense prompts; see the module's text. Pictures are (B, 3, S, S) in [0, 1], S a multiple of 16.
 
-    def __init__(self, dense_prompt_encoder: DensePromptEncoder, **parts: object) -> None:
+    Args:
+        coarse: looks at the whole box first; None where weights have no such part.
+    """
+
+    def __init__(self, dense_prompt_encoder: DensePromptEncoder, coarse: CoarseNetwork | None, **parts: object) -> None:
         super().__init__(**parts)
         self.dense_prompt_encoder = dense_prompt_encoder
+        self.coarse = coarse
 
     def encode_slices(self, pictures: Tensor) -> ImageFeatures:
         """Features of pictures (B, 3, S, S) in [0, 1]: the slices before, itself, after."""
@@ -190,6 +196,7 @@ def build_embedded(
     memory_layers: int = 1,
     number_of_memories: int = 4,
     maximum_pointers: int = 4,
+    coarse_channels: Sequence[int] | None = None,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
     trunk = ConvTrunk(channels, blocks)
@@ -199,6 +206,7 @@ def build_embedded(
     encoder = ImageEncoder(trunk, neck, dim, discard=levels - 3)
     return EmbeddedNetwork(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
+        coarse=CoarseNetwork(coarse_channels) if coarse_channels else None,
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(dim),
         mask_decoder=ConvolutionalMaskDecoder(

@@ -14,21 +14,26 @@ class Stage:
     """A stretch of training.
 
     Args:
-        kind: ``"slices"`` (every slice on its own) or ``"sequences"`` (with the network's memory).
+        kind: ``"volumes"`` (the coarse network on whole boxes), ``"slices"`` (every slice on its own) or
+            ``"sequences"`` (with the network's memory).
         steps: optimiser steps.
-        samples, slices: samples a batch, consecutive slices a sample.
-        size: rows and columns of the crop in pixels.
+        samples, slices: samples a batch, consecutive slices a sample (of no meaning for volumes).
+        size: rows and columns of the crop in pixels (volumes come on the coarse network's grid).
     """
 
     kind: str
     steps: int
     samples: int
-    slices: int
+    slices: int = 1
     size: int = 128
 
     def __post_init__(self) -> None:
-        if self.kind not in ("slices", "sequences"):
-            raise UsageError("BAD_STAGE", f"Unknown kind of training stage: {self.kind}.", "Use slices or sequences.")
+        if self.kind not in ("volumes", "slices", "sequences"):
+            raise UsageError(
+                "BAD_STAGE",
+                f"Unknown kind of training stage: {self.kind}.",
+                "Use volumes, slices or sequences.",
+            )
         if min(self.steps, self.samples, self.slices) < 1 or self.size % 16:
             raise UsageError("BAD_STAGE", "A stage needs positive numbers and a crop size divisible by 16.")
 

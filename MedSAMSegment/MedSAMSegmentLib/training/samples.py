@@ -82,7 +82,11 @@ def _survey(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor] | None:
     edges = [level[[0, -1]], level[:, [0, -1]], level[:, :, [0, -1]]]
     if int((level > 0).sum()) < 16 or any(bool((edge > 0).any()) for edge in edges):
         return None
-    extents = [_extent_along(level, axis, dimension) for dimension in (2, 1, 0)]
+    return _bounds(level, (axis, axis, axis))
+
+
+def _bounds(level: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
+    extents = [_extent_along(level, axes[dimension], dimension) for dimension in (2, 1, 0)]
     if any(extent is None for extent in extents):
         return None
     low, high = torch.tensor(extents).T
@@ -91,33 +95,51 @@ def _survey(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor] | None:
 
 def make_samples(randomness: Randomness, options: SampleOptions, device: torch.device) -> list[dict[str, Tensor]]:
     """Samples of one anatomy, ``options.looks`` of them; the keys are the fields of `Batch`."""
+    scene, bounds = random_target(randomness, device)
+    return _crop(scene, bounds, randomness, options, device)
+
+
+def random_target(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[Tensor, Tensor]]:
+    """A random anatomy with the bounding box of its target, (low, high) in the order x, y, z."""
     while True:
         scene = Scene.random(randomness)
         bounds = _survey(scene, device)
         if bounds is not None and float((bounds[1] - bounds[0]).min()) > 0.12:
-            return _crop(scene, bounds, randomness, options, device)
+            return scene, bounds
 
 
-def _truncate(low: float, high: float, randomness: Randomness) -> tuple[float, float]:
-    """The scan, or the convention of the label, ends before the object does (a cord, a vessel, a cut organ)."""
-    length = high - low
+def truncate(
+    scene: Scene, bounds: tuple[Tensor, Tensor], randomness: Randomness, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The scan, or the convention of the label, ends before the object does (a cord, a vessel, a cut organ).
+
+    Returns:
+        the bounding box (low, high), order x, y, z, of the part that is left.
+    """
+    low, high = bounds[0].clone(), bounds[1].clone()
+    z_low, z_high = float(low[2]), float(high[2])
+    length = z_high - z_low
     if randomness.chance(0.5):
-        low += length * randomness.uniform(0.1, 0.5)
+        z_low += length * randomness.uniform(0.1, 0.5)
     else:
-        high -= length * randomness.uniform(0.1, 0.5)
+        z_high -= length * randomness.uniform(0.1, 0.5)
     if randomness.chance(0.4):
-        middle, half = (low + high) / 2, length * randomness.uniform(0.12, 0.3)
-        low, high = max(low, middle - half), min(high, middle + half)
+        middle, half = (z_low + z_high) / 2, length * randomness.uniform(0.12, 0.3)
+        z_low, z_high = max(z_low, middle - half), min(z_high, middle + half)
+    axis = torch.linspace(-SURVEY_EXTENT, SURVEY_EXTENT, SURVEY, device=device)
+    part = torch.linspace(z_low, z_high, SURVEY // 2, device=device)
+    left = _bounds(scene.target_level((part, axis, axis)), (part, axis, axis))
+    if left is not None:
+        low, high = left
+    low[2], high[2] = z_low, z_high
     return low, high
 
 
 def _crop(
     scene: Scene, bounds: tuple[Tensor, Tensor], randomness: Randomness, options: SampleOptions, device: torch.device
 ) -> list[dict[str, Tensor]]:
-    low, high = bounds[0].clone(), bounds[1].clone()
     truncated = randomness.chance(0.25)
-    if truncated:
-        low[2], high[2] = _truncate(float(low[2]), float(high[2]), randomness)
+    low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
     scan_ends = truncated and randomness.chance(0.6)
 
     # Slices: the object covers `depth` of them; the box snaps to their edges as a tight box on voxels does.
@@ -171,7 +193,7 @@ def _crop(
     images, mask = render(scene, grid_axes, step, size, options.looks, randomness)
     valid = (numbers >= 0) & (numbers < depth) if truncated else torch.ones_like(numbers, dtype=torch.bool)
     mask = mask * valid.to(device)[:, None, None]
-    index, mask = _field_of_view(mask, (x, y), (low, high), randomness)
+    index, mask = field_of_view(mask, (x, y), (low, high), randomness)
     images = [image[:, index[1]][:, :, index[0]] for image in images]
 
     half_offsets = (torch.arange(size // 2) - (size // 2 - 1) / 2.0) * 2.0 * pixel
@@ -202,7 +224,7 @@ def _crop(
     return [{"images": image, **common} for image in images]
 
 
-def _field_of_view(
+def field_of_view(
     mask: Tensor, axes_xy: tuple[Tensor, Tensor], bounds: tuple[Tensor, Tensor], randomness: Randomness
 ) -> tuple[list[Tensor], Tensor]:
     """Crops that reach over the edge of the scan repeat its last pixels, as at inference.

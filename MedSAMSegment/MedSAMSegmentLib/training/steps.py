@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import UsageError
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.sam2 import ImageFeatures, RememberedPointer, RememberedSlice
 from .fields import Randomness
 from .losses import SliceLoss, slice_loss
 from .samples import Batch
+from .volume_samples import VolumeBatch, volume_loss
 
 CONFIDENT = 6.0
 
@@ -95,6 +97,16 @@ def corrective_clicks(logits: Tensor, truth: Tensor, randomness: Randomness) -> 
     inside = truth.flatten(1).gather(1, choice[:, None]) > 0.5
     any_error = wrong.flatten(1).any(dim=1, keepdim=True)
     return points, torch.where(any_error, inside.long(), torch.full_like(inside, -1, dtype=torch.long))
+
+
+def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
+    """The coarse network on whole boxes."""
+    if network.coarse is None:
+        raise UsageError(
+            "BAD_STAGE", "This network has no coarse part to train.", "Give it coarse_channels, or leave volumes out."
+        )
+    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step), batch.masks)
+    return StepResult(loss, {"coarse": float(dice.mean())})
 
 
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:

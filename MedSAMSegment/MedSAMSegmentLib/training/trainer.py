@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import CheckpointError, InputError
+from ..models.coarse import CoarseGrid
 from ..models.embedded import EmbeddedNetwork, build_embedded
+from ..models.layers import channels_last
 from .fields import Randomness
 from .options import TrainingOptions
 from .samples import Batch, SampleOptions, make_batch
-from .steps import sequence_step, slice_step
+from .steps import sequence_step, slice_step, volume_step
+from .volume_samples import VolumeBatch, make_volume_batch
 
 STATE_FILE = "training_state.pt"
 _STEP_STREAM = 1 << 40
@@ -39,7 +42,7 @@ class StepReport:
     seconds_waiting: float
 
 
-class _Stream(Dataset[Batch]):
+class _Stream(Dataset["Batch | VolumeBatch"]):
     """Batches by step number, so that any number of worker processes yields the same run."""
 
     def __init__(self, options: TrainingOptions, first: int) -> None:
@@ -49,14 +52,16 @@ class _Stream(Dataset[Batch]):
     def __len__(self) -> int:
         return self.options.steps - self.first
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch | VolumeBatch:
         step = self.first + index
         stage = self.options.stage_at(step)
         torch.set_num_threads(1)
+        if stage.kind == "volumes":
+            return make_volume_batch(self.options.seed, step, stage.samples, CoarseGrid())
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Batch | VolumeBatch) -> Batch | VolumeBatch:
     return batch
 
 
@@ -75,7 +80,8 @@ class Trainer:
         self.device = torch.device(device)
         self.workers = workers
         torch.manual_seed(options.seed)
-        self.network = build_embedded(**options.network).to(self.device, memory_format=torch.channels_last)
+        self.network = build_embedded(**options.network).to(self.device)
+        channels_last(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -131,7 +137,7 @@ class Trainer:
             waited = time.perf_counter() - started
             after_step(self._train_on(batch, started, waited))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch | VolumeBatch]:
         stream = _Stream(self.options, self.step)
         if self.workers == 0:
             threads = torch.get_num_threads()
@@ -142,15 +148,18 @@ class Trainer:
             return
         yield from DataLoader(stream, batch_size=None, num_workers=self.workers, prefetch_factor=4, collate_fn=_same)
 
-    def _train_on(self, batch: Batch, started: float, waited: float) -> StepReport:
+    def _train_on(self, batch: Batch | VolumeBatch, started: float, waited: float) -> StepReport:
         stage = self.options.stage_at(self.step)
-        batch = Batch(**{name: value.to(self.device) for name, value in vars(batch).items()})
+        batch = type(batch)(**{name: value.to(self.device) for name, value in vars(batch).items()})
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         randomness = Randomness.from_seed(self.options.seed, _STEP_STREAM + self.step)
-        step = slice_step if stage.kind == "slices" else sequence_step
-        result = step(self.network, batch, randomness)
+        if isinstance(batch, VolumeBatch):
+            result = volume_step(self.network, batch)
+        else:
+            step = slice_step if stage.kind == "slices" else sequence_step
+            result = step(self.network, batch, randomness)
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)

@@ -1,0 +1,155 @@
+"""Training samples of the coarse network: a whole box and its margin on the network's grid (`models/coarse.py`).
+
+The same scenes, slices and careless boxes as `training/samples.py`; what differs is that the box is seen as a whole,
+stretched along its own axes to the cells of the grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.coarse import CoarseGrid
+from .appearance import native_size, render
+from .fields import Randomness
+from .samples import field_of_view, random_target, truncate
+
+_JITTER = 0.4
+
+
+@dataclass(frozen=True)
+class VolumeBatch:
+    """Samples ready for the coarse network; B samples.
+
+    Attributes:
+        intensities: (B, *cells) in [0, 1].
+        masks: (B, *cells) share of the cell that is the object's, 0..1.
+        slice_step: (B,) distance of slices over the half-depth of the box.
+    """
+
+    intensities: Tensor
+    masks: Tensor
+    slice_step: Tensor
+
+
+def _drawn(low: float, high: float, snap: float, randomness: Randomness, careless: float) -> tuple[float, float]:
+    """One axis of the box as drawn: at most ``snap`` beyond the object, or off by a share of its half-size."""
+    half = (high - low) / 2
+    if careless:
+        return (
+            low + randomness.uniform(-1.0, 1.0) * careless * half,
+            high + randomness.uniform(-1.0, 1.0) * careless * half,
+        )
+    return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
+
+
+def make_volume_samples(
+    randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device
+) -> list[dict[str, Tensor]]:
+    """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`."""
+    scene, bounds = random_target(randomness, device)
+    truncated = randomness.chance(0.25)
+    low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
+    z_low, z_high = float(low[2]), float(high[2])
+    scan_ends = truncated and randomness.chance(0.6)
+
+    # Slices: the object covers `depth` of them; a tight box ends at their outer faces.
+    depth = round(randomness.log_uniform(3.0, 60.0)) if randomness.chance(0.95) else randomness.integer(1, 3)
+    step = (z_high - z_low) / depth
+    first = z_low + 0.5 * step
+
+    careless = randomness.uniform(0.02, 0.25) if randomness.chance(_JITTER) else 0.0
+    pixel = float((high - low)[:2].max()) / randomness.log_uniform(8.0, 128.0)
+    box = [
+        _drawn(float(low[0]), float(high[0]), pixel, randomness, careless),
+        _drawn(float(low[1]), float(high[1]), pixel, randomness, careless),
+        (z_low, z_high),
+    ]
+    if careless and randomness.chance(0.5):
+        ends = _drawn(z_low, z_high, 0.0, randomness, careless)
+        box[2] = (z_low + round((ends[0] - z_low) / step) * step, z_high + round((ends[1] - z_high) / step) * step)
+        if box[2][1] - box[2][0] < 0.5 * step:
+            box[2] = (z_low, z_high)
+
+    def along(axis: int, count: int) -> Tensor:
+        """Scene coordinates of ``count`` cells across the shown part of a box axis (0 x, 1 y, 2 z)."""
+        low_face, high_face = box[axis]
+        fraction = (torch.arange(count) + 0.5) / count * 2.0 - 1.0
+        return (low_face + high_face) / 2 + fraction * (1.0 + 2.0 * grid.margin) * (high_face - low_face) / 2
+
+    # Finer slices than cells need not be computed: the cell's own place stands for them.
+    cells = along(2, grid.cells[0])
+    cell_depth = float(cells[1] - cells[0])
+    if step > cell_depth:
+        position = (cells - first) / step
+        numbers = torch.arange(int(position[0].floor()), int(position[-1].floor()) + 2)
+        thickness = step
+    else:
+        numbers = (cells - first) / step
+        position = torch.arange(len(cells), dtype=torch.float32)
+        thickness = cell_depth
+    shown = numbers.clamp(0, depth - 1) if scan_ends else numbers
+    size = grid.cells[1]
+    fine = min(size, max(32, -(-native_size(size, randomness) // 8) * 8))
+    axes = ((first + shown * step).to(device), along(1, fine).to(device), along(0, fine).to(device))
+    images, mask = render(scene, axes, thickness, size, looks, randomness)
+    if truncated:
+        valid = (numbers > -0.5) & (numbers < depth - 0.5)
+        mask = mask * valid.to(device)[:, None, None]
+    index, mask = field_of_view(mask, (along(0, size), along(1, size)), (low, high), randomness)
+    images = [image[:, index[1]][:, :, index[0]] for image in images]
+    if step > cell_depth:
+        images = [_between(image, position - numbers[0]) for image in images]
+        mask = _between(mask, position - numbers[0])
+    slice_step = torch.tensor(step / max((box[2][1] - box[2][0]) / 2, 1e-3), device=device)
+    return [{"intensities": image, "masks": mask, "slice_step": slice_step} for image in images]
+
+
+def _between(slices: Tensor, position: Tensor) -> Tensor:
+    """Linear interpolation of slices (n, rows, columns) at fractional slice numbers (cells,)."""
+    position = position.to(slices.device).clamp(0.0, len(slices) - 1.0)
+    below = position.floor().long().clamp(max=max(len(slices) - 2, 0))
+    above = (below + 1).clamp(max=len(slices) - 1)
+    return torch.lerp(slices[below], slices[above], (position - below)[:, None, None])
+
+
+def make_volume_batch(
+    seed: int, step: int, count: int, grid: CoarseGrid, device: torch.device | str = "cpu", looks: int = 1
+) -> VolumeBatch:
+    """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
+    device = torch.device(device)
+    samples: list[dict[str, Tensor]] = []
+    for index in range(-(-count // looks)):
+        samples += make_volume_samples(Randomness.from_seed(seed, step, index), grid, looks, device)
+    batch = {name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]}
+    # Mirror images are anatomy as good as any; a scene costs more than a flip.
+    flips = Randomness.from_seed(seed, step, count)
+    axes = [axis for axis in (1, 2, 3) if flips.chance(0.5)]
+    return VolumeBatch(batch["intensities"].flip(axes), batch["masks"].flip(axes), batch["slice_step"])
+
+
+def volume_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and soft Dice, also at half the resolution, and the Dice overlap reached: scalar, (B,).
+
+    Args:
+        logits: (B, *cells).
+        masks: (B, *cells) 0..1.
+    """
+    total = torch.zeros((), device=logits.device)
+    for weight, factor in ((1.0, 1), (0.5, 4)):
+        predicted, truth = logits, masks
+        if factor > 1:
+            predicted, truth = (F.avg_pool3d(value[:, None], factor)[:, 0] for value in (logits, masks))
+        cross_entropy = F.binary_cross_entropy_with_logits(predicted, truth)
+        probability = predicted.sigmoid()
+        overlap = (probability * truth).sum(dim=(1, 2, 3))
+        areas = probability.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
+        total = total + weight * (2.0 * cross_entropy + (1.0 - (2.0 * overlap + 1.0) / (areas + 1.0)).mean())
+    with torch.no_grad():
+        found, true = logits > 0, masks > 0.5
+        both = (found & true).sum(dim=(1, 2, 3)).float()
+        dice = 2.0 * both / (found.sum(dim=(1, 2, 3)) + true.sum(dim=(1, 2, 3))).clamp(min=1)
+    return total, dice
