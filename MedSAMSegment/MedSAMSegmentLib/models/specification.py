@@ -13,6 +13,7 @@ _RESIZE_RULES = ("stretch", "longest-side")
 _FILTERS = ("pillow-bicubic", "pillow-bilinear", "spline-bicubic", "area", "antialiased-bilinear")
 _INTENSITIES = ("eight-bit", "min-max")
 _INTERPOLATED = ("logits", "probabilities")
+_PROMPTS = ("box", "points", "mask")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ class ModelSpec:
     checkpoint: CheckpointOrigin
     licence: Licence
     notes: str = ""
+    prompts: tuple[str, ...] = _PROMPTS
+    """What the weights were trained to understand: "box", "points" (clicks), "mask" (the logits of an earlier mask)."""
+    needs_box: bool = False
+    """Clicks are understood as corrections of an object that has a box, and not without one."""
+    estimates_overlap: bool = True
+    """The network's estimate of a mask's overlap with the truth was trained, too."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -105,6 +112,9 @@ class ModelSpec:
             checkpoint=_origin(reader.nested("checkpoint")),
             licence=_licence(reader.nested("licence")),
             notes=reader.text("notes", default=""),
+            prompts=reader.some_of("prompts", _PROMPTS),
+            needs_box=reader.yes_or_no("needs_box"),
+            estimates_overlap=reader.yes_or_no("estimates_overlap", default=True),
         )
         reader.finish()
         return spec
@@ -189,8 +199,15 @@ class _Reader:
             raise self.error(key, f"must be one of {', '.join(values)}")
         return value
 
-    def yes_or_no(self, key: str) -> bool:
-        value = self.data.pop(key, False)
+    def some_of(self, key: str, values: tuple[str, ...]) -> tuple[str, ...]:
+        """At least one of ``values``; all where the entry says nothing."""
+        chosen = self.data.pop(key, values)
+        if not isinstance(chosen, list | tuple) or not chosen or not set(chosen) <= set(values):
+            raise self.error(key, f"must list some of {', '.join(values)}")
+        return tuple(chosen)
+
+    def yes_or_no(self, key: str, default: bool = False) -> bool:
+        value = self.data.pop(key, default)
         if not isinstance(value, bool):
             raise self.error(key, "must be true or false")
         return value
