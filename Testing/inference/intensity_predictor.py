@@ -29,6 +29,8 @@ class IntensityPredictor:
     local_contrast = False
     revises = False
     key_candidates = 1
+    understands: tuple[str, ...] = ("box", "points", "mask")
+    needs_box = False
 
     def __init__(self, sizes: tuple[int, ...] = (64, 96, 128), stride: int = 1) -> None:
         self.crop = CropSettings(context=0.5, sizes=sizes, full_slice_size=sizes[-1])

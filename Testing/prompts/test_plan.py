@@ -119,7 +119,7 @@ def test_slices_beyond_the_box_are_tracked_on_request_and_have_no_rectangle():
         ({"points": [PointPrompt((500, 0, 0))]}, "POINT_OUTSIDE_SCAN"),
         ({"masks": [MaskPrompt(0, 25, np.ones((60, 50)))]}, "MASK_OUTSIDE_SCAN"),
         ({"masks": [MaskPrompt(0, 5, np.ones((50, 60)))]}, "MASK_OUTSIDE_SCAN"),
-        ({"masks": [MaskPrompt(1, 5, np.ones((20, 50)))]}, "MASK_OTHER_PLANE"),
+        ({"masks": [MaskPrompt(1, 5, np.ones((20, 50)))]}, "OTHER_PLANE"),
     ],
 )
 def test_prompts_that_do_not_fit_the_scan_are_refused(changes, code):

@@ -43,8 +43,9 @@ class CropPrompts:
         """Everything known about a slice, see :class:`SlicePrompt`; clicks beyond the crop drop out."""
         plan, frame = self.plan, self.frame
         rectangle = None
-        if index in plan.rectangles:
-            x0, y0, x1, y1 = plan.rectangles[index]
+        shown = plan.rectangle(index)
+        if shown is not None:
+            x0, y0, x1, y1 = shown
             corners = frame.to_crop(np.array([[x0, y0], [x1, y1]])).ravel()
             rectangle = (float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3]))
         clicks = plan.points.get(index, ())
@@ -87,4 +88,4 @@ def prompt_key(plan: SlicePlan, index: int) -> Hashable:
     """What the user said about one slice, in a form that can be compared."""
     mask = plan.masks.get(index)
     drawn = None if mask is None else hashlib.blake2b(mask.tobytes(), digest_size=16).digest()
-    return plan.points.get(index, ()), drawn, index in plan.rectangles
+    return plan.points.get(index, ()), drawn, plan.rectangle(index)

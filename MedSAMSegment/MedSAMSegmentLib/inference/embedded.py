@@ -79,6 +79,8 @@ class EmbeddedPredictor:
         channels_last(self.network)
         self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
         self.memory_capacity = network.options.number_of_memories - 1
+        self.understands = loaded.spec.prompts
+        self.needs_box = loaded.spec.needs_box
         self._device = loaded.device
 
     @_alone

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, UsageError
-from ..prompts import MaskPrompt, PointPrompt
+from ..errors import UsageError
+from ..prompts import LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
+from ..prompts.types import points_lps
 from .crop import CropFrame
 from .outcome import SliceOutcome
 from .result import Result
@@ -33,28 +34,44 @@ class Prompts:
     Attributes:
         points: clicks.
         masks: drawn cross-sections.
+        boxes: rectangles on single slices.
+        scribbles: strokes inside or outside the object.
+        lines: longest diameters.
         accepted: slices that are locked, with their mask (rows, columns); in one round ``None`` unlocks a slice.
     """
 
     points: tuple[PointPrompt, ...] = ()
     masks: tuple[MaskPrompt, ...] = ()
+    boxes: tuple[SliceBoxPrompt, ...] = ()
+    scribbles: tuple[ScribblePrompt, ...] = ()
+    lines: tuple[LinePrompt, ...] = ()
     accepted: Mapping[int, np.ndarray | None] = field(default_factory=dict)
 
     @classmethod
-    def of_points(cls, points_lps: ArrayLike, positive: bool) -> Prompts:
+    def of_points(cls, points: ArrayLike, positive: bool) -> Prompts:
         """Clicks, LPS mm, (n, 3) or one point (3,).  Raises ``InputError`` (``BAD_PROMPT``)."""
-        try:
-            places = np.atleast_2d(np.array(points_lps, dtype=np.float64))
-        except (TypeError, ValueError):
-            places = np.empty((0, 0))
-        if places.ndim != 2 or places.shape[1] != 3:
-            raise InputError("BAD_PROMPT", "Points need three numbers each.", "Give (n, 3) coordinates, LPS mm.")
-        return cls(points=tuple(PointPrompt((x, y, z), positive) for x, y, z in places.tolist()))
+        return cls(points=tuple(PointPrompt((x, y, z), positive) for x, y, z in points_lps(points).tolist()))
 
     def __add__(self, other: Prompts) -> Prompts:
         return Prompts(
-            self.points + other.points, self.masks + other.masks, MappingProxyType({**self.accepted, **other.accepted})
+            self.points + other.points,
+            self.masks + other.masks,
+            self.boxes + other.boxes,
+            self.scribbles + other.scribbles,
+            self.lines + other.lines,
+            MappingProxyType({**self.accepted, **other.accepted}),
         )
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Everything that goes into a plan, by its name in ``plan_slices``."""
+        return {
+            "points": self.points,
+            "masks": self.masks,
+            "boxes": self.boxes,
+            "scribbles": self.scribbles,
+            "lines": self.lines,
+        }
 
     def locked(self) -> dict[int, np.ndarray]:
         """The slices that are locked, with their masks."""
@@ -86,14 +103,14 @@ class ObjectState:
     """One object of a session.
 
     Attributes:
-        box: as drawn.
+        box: as drawn; ``None`` where the other prompts say where the object is.
         rounds: prompts given before the first, second ... time the object was segmented.
         closed: rounds that take no more prompts, because segmenting them has begun.
         done: rounds that are segmented.
         track, result: of the last one; ``None`` before the first.
     """
 
-    box: OrientedBox
+    box: OrientedBox | None
     rounds: tuple[Prompts, ...] = (Prompts(),)
     closed: int = 0
     done: int = 0

@@ -58,14 +58,16 @@ class SlicePrompt:
         frame: the crop all coordinates below refer to.
         prompted: the user said something about this slice, or its rectangle is to be trusted like a drawn box;
             otherwise the slice is merely tracked.
-        rectangle: (u0, v0, u1, v1) of the 3-D box on this slice, in crop coordinates (pixel centres on integers);
-            ``None`` where the box does not meet the slice.  SAM-like networks use it on prompted slices only.
+        rectangle: (u0, v0, u1, v1) of the 3-D box on this slice, or of the rectangle drawn there, in crop coordinates
+            (pixel centres on integers); ``None`` where there is neither.  SAM-like networks use it on prompted slices
+            only.
         box_coordinates: where every crop pixel lies in the (rotated) 3-D box; known on every slice.
         points: (n, 2) clicks (u, v) in crop coordinates.
         labels: (n,) bool, positive clicks.
         mask: (size, size) float32 0..1, the cross-section drawn by the user (to be returned as the result), or none.
         below, above: (s, s) low-resolution logits of the slices with index - 1 and index + 1, where they are known.
         own: (s, s) low-resolution logits of this very slice before the user corrected it, or none.
+        all_candidates: the user wants to see every mask that the network has to offer.
     """
 
     slice_index: int
@@ -79,6 +81,7 @@ class SlicePrompt:
     below: torch.Tensor | None = None
     above: torch.Tensor | None = None
     own: torch.Tensor | None = None
+    all_candidates: bool = False
 
     @cached_property
     def local(self) -> np.ndarray:
@@ -95,12 +98,15 @@ class SlicePrediction:
         predicted_iou: the network's estimate of the mask's overlap with the truth, 0..1.
         object_score: a logit; > 0 when the object is on the slice.
         state: whatever ``remember`` needs later (an object pointer ...); opaque to the tracker.
+        candidates: every mask offered, this one among them, as logits (s, s) and estimated overlap; empty where the
+            network offers no choice.
     """
 
     logits: torch.Tensor
     predicted_iou: float
     object_score: float
     state: Any = None
+    candidates: tuple[tuple[torch.Tensor, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,8 @@ class SlicePredictor(Protocol):
         local_contrast: of a window that was not chosen by the user, it wants to see only the part that the crop fills.
         revises: whether it can improve on a tracked slice, shown the masks of the slice and of both its neighbours.
         key_candidates: of so many slices about the box's middle, tracking begins on the one it is surest of.
+        understands: prompts it was trained with, of ``"box"``, ``"points"`` and ``"mask"``.
+        needs_box: it must be told the object's size; clicks alone are not enough.
     """
 
     identity: str
@@ -143,6 +151,8 @@ class SlicePredictor(Protocol):
     local_contrast: bool
     revises: bool
     key_candidates: int
+    understands: tuple[str, ...]
+    needs_box: bool
 
     def encode(self, picture: np.ndarray) -> Any:
         """Features of a picture (2 * neighbours + 1, size, size) float32 in 0..1, lowest slice index first."""

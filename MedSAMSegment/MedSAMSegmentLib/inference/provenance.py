@@ -24,7 +24,12 @@ class ModelIdentity:
 
 
 def provenance(
-    model: ModelIdentity, volume: str, settings: Settings, box: OrientedBox, prompts: Prompts, shown: IntensityRange
+    model: ModelIdentity,
+    volume: str,
+    settings: Settings,
+    box: OrientedBox | None,
+    prompts: Prompts,
+    shown: IntensityRange,
 ) -> dict[str, Any]:
     """Software, model, scan, settings and prompts of one object.
 
@@ -32,7 +37,7 @@ def provenance(
         model: the network.
         volume: the scan's fingerprint.
         settings: how.
-        box: as drawn.
+        box: as drawn, if one was drawn.
         prompts: all of them.
         shown: the grey values the network really saw as black and white; with local contrast they differ from object
             to object and from the window in ``settings``.
@@ -45,8 +50,11 @@ def provenance(
         "volume": volume,
         "window": {"low": float(shown.low), "high": float(shown.high)},
         "settings": settings.as_dict(),
-        "box": BoxPrompt(box).as_dict(),
+        "box": None if box is None else BoxPrompt(box).as_dict(),
         "points": [point.as_dict() for point in prompts.points],
+        "slice_boxes": [rectangle.as_dict() for rectangle in prompts.boxes],
+        "scribbles": [scribble.as_dict() for scribble in prompts.scribbles],
+        "lines": [line.as_dict() for line in prompts.lines],
         "drawn_slices": sorted(mask.slice_index for mask in prompts.masks),
         "accepted_slices": sorted(prompts.locked()),
     }

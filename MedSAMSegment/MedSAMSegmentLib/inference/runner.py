@@ -22,12 +22,12 @@ from .assembly import LogitBlock, finished_mask
 from .cache import EmbeddingCache, SliceKey
 from .crop import CropFrame
 from .history import ObjectState, Track
-from .outcome import confidence
+from .outcome import confidence, stability
 from .predictor import SlicePredictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
 from .sampler import SliceSampler, local_window
-from .settings import Settings
+from .settings import CleanupSettings, Settings
 from .sweep import is_revised
 from .tracker import Tracker
 
@@ -36,6 +36,22 @@ if TYPE_CHECKING:
 
 OnSlice = Callable[[str, int, np.ndarray], None]
 """Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the masks that a model offers for a slice.
+
+    Attributes:
+        slice_index: the slice.
+        mask: (rows, columns) bool of the whole slice, before clean-up.
+        score: estimated overlap x stability, 0..1.
+    """
+
+    slice_index: int
+    mask: np.ndarray
+    score: float
+
 
 Keep = Callable[[ObjectState], None]
 """Called with an object's new state at the end of every round, also of one that was stopped."""
@@ -83,11 +99,10 @@ class Runner:
         return plan_slices(
             self.volume.geometry,
             state.box,
-            prompts.points,
-            prompts.masks,
-            self.settings.plane,
-            self.settings.slice_margin_mm,
-            key_slice,
+            plane=self.settings.plane,
+            margin_mm=self.settings.slice_margin_mm,
+            key_slice=key_slice,
+            **prompts.drawn,
         )
 
     def remaining(self, state: ObjectState) -> list[SlicePlan]:
@@ -155,6 +170,23 @@ class Runner:
                     state = replace(state, result=self._result(name, plan, state, track, block, watch, finished))
                 keep(state)
 
+    def candidates(self, state: ObjectState, slice_index: int | None) -> tuple[Candidate, ...]:
+        """Every mask the network offers for one slice (default the key slice) from its prompts, the surest first."""
+        plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
+        track = state.track
+        if track is None or not track.frame.holds(plan.bounds()):
+            track = self._new_track(plan)
+        index = plan.key_slice if slice_index is None else slice_index
+        offered = self._tracker(plan, track, frozenset()).offered(index)
+        block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
+        found = []
+        for logits, overlap in offered:
+            mask = np.zeros(plan.plane.shape, dtype=bool)
+            picture = logits.detach().to("cpu", torch.float32).numpy()
+            mask[block.rows, block.columns] = track.frame.paste(picture, block.rows, block.columns) > 0
+            found.append(Candidate(index, mask, overlap * stability(logits)))
+        return tuple(sorted(found, key=lambda candidate: -candidate.score))
+
     def _surest_slice(
         self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None, watch: _Stopwatch
     ) -> int:
@@ -164,7 +196,8 @@ class Runner:
         the plan's own key slice stays.
         """
         candidates = _about(plan, self.predictor.key_candidates)
-        if len(candidates) < 2 or plan.points or plan.masks or self.settings.tracking.strategy == "per-slice":
+        told = plan.points or plan.masks or plan.boxes or not plan.box_is_drawn
+        if len(candidates) < 2 or told or self.settings.tracking.strategy == "per-slice":
             return plan.key_slice
         best = (-1.0, plan.key_slice)
         for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):

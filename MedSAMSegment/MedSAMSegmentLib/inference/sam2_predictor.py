@@ -61,6 +61,8 @@ class Sam2Predictor:
         self.crop = CropSettings(
             context=0.5, sizes=(*(n for n in (256, 384, 512) if n < size), size), full_slice_size=size
         )
+        self.understands = loaded.spec.prompts
+        self.needs_box = loaded.spec.needs_box
         self._device = loaded.device
         preprocessing = loaded.spec.preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=self._device).reshape(1, 3, 1, 1)

@@ -7,6 +7,10 @@
     result = session.segment("liver")              # only the slices this changes are tracked again
     session.undo()
 
+    session.add_object("lesion")                    # no box: its longest diameter says where it is
+    session.add_line("lesion", (31.0, -12.5, 88.0), (47.0, -3.0, 88.0))
+    session.segment("lesion")
+
 Every front end (command line, Slicer, service) uses this class; none of them talks to a network.  The scan is read and
 never changed.  A session starts no threads: whoever calls ``segment`` waits, is told about every slice and may cancel
 between two.
@@ -15,28 +19,27 @@ between two.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import CancelledError, UsageError
-from ..prompts import MaskPrompt, SlicePlane, plan_slices
+from ..prompts import prompts_on_slices
 from .cache import EmbeddingCache
 from .fingerprint import volume_fingerprint
-from .history import History, ObjectState, Prompts
+from .history import History, ObjectState
 from .predictor import SlicePredictor, open_predictor
+from .prompting import PromptedObjects, check_sized, check_trained
 from .result import Result
-from .runner import OnSlice, Runner, typed_failures
+from .runner import Candidate, OnSlice, Runner, typed_failures
 from .settings import CleanupSettings, Settings, TrackingSettings
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-    from ..volume import OrientedBox, Volume, Window
+    from ..volume import Volume, Window
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(slices done, slices of all, object)``."""
@@ -45,7 +48,7 @@ Cancel = Callable[[], bool]
 """Asked after every slice; ``True`` stops."""
 
 
-class Session:
+class Session(PromptedObjects):
     """See the module's text.
 
     Args:
@@ -58,6 +61,8 @@ class Session:
         plane: the slices to segment: ``"auto"`` (acquired ones), ``"axial"``, ``"sagittal"``, ``"coronal"``.
         strategy: ``"propagate"``, ``"per-slice"``, ``"hybrid"``.
         full_slice: show whole slices instead of the box with context.
+        official: with ``full_slice``: do exactly what the official programs of the model do, see
+            :mod:`~MedSAMSegmentLib.inference.official_runner`; ``strategy`` and ``cleanup`` are theirs, then.
         cleanup: ``True`` (defaults), ``False`` (none), or which steps.
         settings: all of the above from ``window`` on in one, and more; then leave the others out.
         cache: encoded slices, to share between sessions.
@@ -77,6 +82,7 @@ class Session:
         plane: str = "auto",
         strategy: str = "propagate",
         full_slice: bool = False,
+        official: bool = False,
         cleanup: bool | CleanupSettings = True,
         settings: Settings | None = None,
         cache: EmbeddingCache | None = None,
@@ -90,147 +96,15 @@ class Session:
                 window=window if isinstance(window, str) else window.name,
                 plane=plane,
                 full_slice=full_slice,
+                official=official,
                 tracking=TrackingSettings(strategy=strategy),
                 cleanup=cleanup,
             )
-        self.volume = volume
-        self.settings = settings
         self.intensities = Window.parse(settings.window).resolve(volume)
-        self.plane = SlicePlane.of(volume.geometry, settings.plane)
-        self.predictor, self.model = open_predictor(model, device, checkpoint)
         self.fingerprint = volume_fingerprint(volume)
+        predictor, identity = open_predictor(model, device, checkpoint)
         cache = EmbeddingCache() if cache is None else cache
-        self._runner = Runner(volume, self.fingerprint, self.intensities, self.predictor, self.model, settings, cache)
-        self._history = History()
-
-    # ---- what is there ---------------------------------------------------------------------------------------------
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """Names of all objects, in the order they were added."""
-        return tuple(self._history.objects)
-
-    @property
-    def results(self) -> Mapping[str, Result]:
-        """The latest result of every object that has one; also an incomplete one of a cancelled run."""
-        return {name: state.result for name, state in self._history.objects.items() if state.result is not None}
-
-    @property
-    def states(self) -> Mapping[str, ObjectState]:
-        """The state of every object; never changed, only replaced."""
-        return MappingProxyType(self._history.objects)
-
-    def box(self, name: str) -> OrientedBox:
-        """The box of an object, as drawn."""
-        return self._object(name).box
-
-    def prompts(self, name: str) -> Prompts:
-        """All clicks, drawn masks and accepted slices of an object."""
-        return self._object(name).prompts()
-
-    def needs_segmenting(self, name: str) -> bool:
-        """Whether prompts were given, or a run cancelled, since the object's last complete result."""
-        state = self._object(name)
-        return state.done < len(state.rounds)
-
-    # ---- prompts ---------------------------------------------------------------------------------------------------
-
-    def add_object(self, name: str, box: OrientedBox) -> None:
-        """Begin a new object from its box.
-
-        Raises:
-            UsageError: ``OBJECT_EXISTS``, ``BAD_NAME``.
-            InputError: the box does not meet the scan.
-        """
-        if not name.strip():
-            raise UsageError("BAD_NAME", "An object needs a name.", "Give it one.")
-        if name in self._history.objects:
-            raise UsageError("OBJECT_EXISTS", f"There is an object {name!r} already.", "Choose another name.")
-        state = ObjectState(box)
-        self._runner.plan(state, 1)
-        self._history.commit(name, state)
-
-    def remove_object(self, name: str) -> None:
-        """Forget an object and its result.  Raises ``UsageError`` (``UNKNOWN_OBJECT``)."""
-        self._object(name)
-        self._history.commit(name, None)
-
-    def add_points(self, name: str, points_lps: ArrayLike, positive: bool = True) -> None:
-        """Clicks on any slices: inside the object, or (``positive=False``) outside it.
-
-        Args:
-            name: the object.
-            points_lps: LPS mm, (n, 3); or one point, (3,).
-            positive: whether they lie inside the object.
-
-        Raises:
-            InputError: ``BAD_PROMPT``, or ``POINT_OUTSIDE_SCAN``.
-            UsageError: ``UNKNOWN_OBJECT``, ``SLICE_ACCEPTED``.
-        """
-        self._prompt(name, Prompts.of_points(points_lps, positive))
-
-    def add_mask(self, name: str, slice_index: int, mask: np.ndarray) -> None:
-        """Draw the object's whole cross-section on one slice; it is taken as it is.
-
-        Args:
-            name: the object.
-            slice_index: slice of the session's plane.
-            mask: (rows, columns) of the whole slice, > 0 is the object.
-
-        Raises:
-            InputError: the mask does not fit the scan.
-            UsageError: ``UNKNOWN_OBJECT``, ``SLICE_ACCEPTED``.
-        """
-        drawn = MaskPrompt(self.plane.axis, int(slice_index), np.asarray(mask) > 0)
-        self._prompt(name, Prompts(masks=(drawn,)))
-
-    def accept(self, name: str, slices: Iterable[int] | None = None) -> None:
-        """Lock slices: their mask stays as it is now, whatever is corrected elsewhere.
-
-        Args:
-            name: the object.
-            slices: of the session's plane; by default all that hold a part of the mask.
-
-        Raises:
-            UsageError: ``UNKNOWN_OBJECT``, ``NOT_SEGMENTED``, ``NO_SUCH_SLICE``.
-        """
-        result = self._object(name).result
-        if result is None:
-            raise UsageError("NOT_SEGMENTED", f"The object {name!r} has no mask yet.", "Segment it first.")
-        extent = result.extent[self.plane.axis]
-        if slices is None:
-            slices = [index for index in range(extent.start, extent.stop) if result.slice_mask(index).any()]
-        masks = {self._slice(index): result.slice_mask(index).copy() for index in slices}
-        self._history.commit(name, self._object(name).with_prompts(Prompts(accepted=MappingProxyType(masks))))
-
-    def release(self, name: str, slices: Iterable[int] | None = None) -> None:
-        """Unlock slices; by default all.  Raises ``UsageError`` (``UNKNOWN_OBJECT``, ``NO_SUCH_SLICE``)."""
-        locked = self._object(name).prompts().locked()
-        chosen = locked.keys() if slices is None else {self._slice(index) for index in slices} & locked.keys()
-        unlocked = MappingProxyType(dict.fromkeys(sorted(chosen)))
-        self._history.commit(name, self._object(name).with_prompts(Prompts(accepted=unlocked)))
-
-    # ---- undo ------------------------------------------------------------------------------------------------------
-
-    @property
-    def can_undo(self) -> bool:
-        return bool(self._history.past)
-
-    @property
-    def can_redo(self) -> bool:
-        return bool(self._history.future)
-
-    def undo(self) -> None:
-        """Take back the last prompt (or object added or removed) with everything that was segmented since.
-
-        Raises:
-            UsageError: ``NOTHING_TO_UNDO``.
-        """
-        self._history.undo()
-
-    def redo(self) -> None:
-        """Take back an undo.  Raises ``UsageError`` (``NOTHING_TO_REDO``)."""
-        self._history.redo()
+        super().__init__(Runner(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache))
 
     # ---- segmentation ----------------------------------------------------------------------------------------------
 
@@ -273,13 +147,16 @@ class Session:
         Raises:
             CancelledError: ``cancel`` said so; what was done is in :attr:`results`; the next call goes on from there.
             InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``; what was done is kept, too.
-            UsageError: ``UNKNOWN_OBJECT``, ``NO_OBJECTS``.
+            UsageError: ``UNKNOWN_OBJECT``, ``NO_OBJECTS``, ``BOX_NEEDED``.
+            InputError: ``NOTHING_PROMPTED`` for an object of which nothing is known.
         """
         if name is not None:
             self._object(name)
         elif not self._history.objects:
             raise UsageError("NO_OBJECTS", "There is nothing to segment.", "Add an object first.")
         names = [name] if name is not None else list(self._history.objects)
+        for item in names:
+            check_sized(self.predictor, self.model.name, item, self._object(item))
         plans = {item: self._runner.remaining(self._object(item)) for item in names}
         total = sum(self._runner.steps(plan) for item in plans.values() for plan in item)
         done = 0
@@ -309,6 +186,26 @@ class Session:
         self.add_points(name, points_lps, positive)
         return self.segment(name, progress, cancel, on_slice)
 
+    def candidates(self, name: str, slice_index: int | None = None) -> tuple[Candidate, ...]:
+        """All masks that the model offers for one slice, the one it is surest of first.
+
+        One click can mean a part or the whole; SAM-like models answer with up to three masks and their estimated
+        overlaps, others with one.  Nothing is kept: draw the one that is meant with :meth:`add_mask`.
+
+        Args:
+            name: the object.
+            slice_index: slice of the session's plane; by default the key slice.
+
+        Raises:
+            UsageError: ``UNKNOWN_OBJECT``, ``NO_SUCH_SLICE``, ``BOX_NEEDED``.
+            InputError: ``NOTHING_PROMPTED``.
+            InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``.
+        """
+        state = self._object(name)
+        check_sized(self.predictor, self.model.name, name, state)
+        with typed_failures():
+            return self._runner.candidates(state, None if slice_index is None else self._slice(slice_index))
+
     # ---- files -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -335,13 +232,15 @@ class Session:
         Args:
             path: of the file.
             volume: the scan it was made on.
-            model: by default the one named in the file; another one must have the same weights.
+            model: by default the one named in the file, with the same weights.  Another one by name does the same
+                prompts over again in its own way.
             device: see :class:`Session`.
             checkpoint: see :class:`Session`.
 
         Raises:
             InputError: ``BAD_SESSION_FILE``, or ``OTHER_SCAN`` when the scan's geometry or voxels differ.
             CheckpointError: ``OTHER_WEIGHTS``, or the model cannot be loaded.
+            UsageError: ``PROMPT_NOT_TRAINED``: another model does not understand these prompts.
         """
         from .session_file import read_session
 
@@ -356,37 +255,15 @@ class Session:
         )
         stored.check_model(session.model)
         for state in stored.objects.values():
-            session._runner.plan(state, len(state.rounds))
+            prompts = state.prompts()
+            check_trained(session.predictor, session.model.name, state.box is not None, prompts)
+            prompts_on_slices(volume.geometry, session.plane, **prompts.drawn)
+            if state.box is not None:
+                session._runner.plan(state, len(state.rounds))
         session._history = History(dict(stored.objects))
         return session
 
     # ---- inside ----------------------------------------------------------------------------------------------------
-
-    def _object(self, name: str) -> ObjectState:
-        if name not in self._history.objects:
-            known = ", ".join(self._history.objects) or "none"
-            raise UsageError("UNKNOWN_OBJECT", f"There is no object {name!r}.", f"Objects of this session: {known}.")
-        return self._history.objects[name]
-
-    def _slice(self, index: int) -> int:
-        if not 0 <= int(index) < self.plane.slices:
-            raise UsageError(
-                "NO_SUCH_SLICE",
-                f"There is no slice {index}.",
-                f"The plane has the slices 0 to {self.plane.slices - 1}.",
-            )
-        return int(index)
-
-    def _prompt(self, name: str, prompts: Prompts) -> None:
-        """Add prompts if they fit the scan and touch no locked slice."""
-        state = self._object(name)
-        changed = state.with_prompts(prompts)
-        locked = state.prompts().locked()
-        own = plan_slices(self.volume.geometry, state.box, prompts.points, prompts.masks, self.settings.plane)
-        touched = sorted((own.points.keys() | own.masks.keys()) & locked.keys())
-        if touched:
-            raise UsageError("SLICE_ACCEPTED", f"Slice {touched[0]} is accepted.", "Release it before correcting it.")
-        self._history.commit(name, changed)
 
     def _keep(self, name: str, state: ObjectState) -> None:
         """What segmenting made of an object; no step to undo."""

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, InputError, MedSAMSegmentError, OutputError
-from ..prompts import BoxPrompt, MaskPrompt, PointPrompt
+from ..prompts import BoxPrompt, LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
 from ..prompts.runs import decode_runs, encode_runs
 from .history import ObjectState, Prompts
 from .provenance import ModelIdentity, software_version
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 FORMAT = "MedSAMSegment session"
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""The first version knew objects with a box, clicks and drawn masks only."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,12 @@ class StoredSession:
             )
 
     def check_model(self, model: ModelIdentity) -> None:
-        """Raises ``CheckpointError`` (``OTHER_WEIGHTS``)."""
-        if model.weights != self.model.weights:
+        """Another model by name is the user's choice; the same one must have the same weights.
+
+        Raises:
+            CheckpointError: ``OTHER_WEIGHTS``.
+        """
+        if model.name == self.model.name and model.weights != self.model.weights:
             raise CheckpointError(
                 "OTHER_WEIGHTS",
                 f"The session was made with other weights of the model {self.model.name!r}; its masks would differ.",
@@ -101,8 +107,8 @@ def read_session(path: str | os.PathLike[str]) -> StoredSession:
         raise _bad("The file is not a session file: it is not JSON.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _bad("The file is not a session file.")
-    if content.get("version") != VERSION:
-        raise _bad(f"The session file has the version {content.get('version')!r}; this program reads {VERSION}.")
+    if content.get("version") not in READABLE_VERSIONS:
+        raise _bad(f"The session file has the version {content.get('version')!r}; this program reads up to {VERSION}.")
     try:
         model = content["model"]
         return StoredSession(
@@ -119,11 +125,14 @@ def read_session(path: str | os.PathLike[str]) -> StoredSession:
 def _object_as_dict(name: str, state: ObjectState) -> dict[str, Any]:
     return {
         "name": name,
-        "box": BoxPrompt(state.box).as_dict(),
+        "box": None if state.box is None else BoxPrompt(state.box).as_dict(),
         "rounds": [
             {
                 "points": [point.as_dict() for point in prompts.points],
                 "masks": [mask.as_dict() for mask in prompts.masks],
+                "boxes": [box.as_dict() for box in prompts.boxes],
+                "scribbles": [scribble.as_dict() for scribble in prompts.scribbles],
+                "lines": [line.as_dict() for line in prompts.lines],
                 "accepted": [
                     {"slice": index, **({"released": True} if mask is None else encode_runs(mask))}
                     for index, mask in prompts.accepted.items()
@@ -139,6 +148,9 @@ def _object_from_dict(data: Mapping[str, Any]) -> ObjectState:
         Prompts(
             points=tuple(PointPrompt.from_dict(point) for point in item["points"]),
             masks=tuple(MaskPrompt.from_dict(mask) for mask in item["masks"]),
+            boxes=tuple(SliceBoxPrompt.from_dict(box) for box in item.get("boxes", ())),
+            scribbles=tuple(ScribblePrompt.from_dict(scribble) for scribble in item.get("scribbles", ())),
+            lines=tuple(LinePrompt.from_dict(line) for line in item.get("lines", ())),
             accepted=MappingProxyType(
                 {int(one["slice"]): None if one.get("released") else decode_runs(one) for one in item["accepted"]}
             ),
@@ -147,7 +159,8 @@ def _object_from_dict(data: Mapping[str, Any]) -> ObjectState:
     )
     if not rounds:
         raise ValueError("an object without rounds")
-    return ObjectState(BoxPrompt.from_dict(data["box"]).box, rounds, closed=len(rounds))
+    box = None if data["box"] is None else BoxPrompt.from_dict(data["box"]).box
+    return ObjectState(box, rounds, closed=len(rounds))
 
 
 def _bad(message: str) -> InputError:

@@ -83,6 +83,8 @@ class Settings:
         window: as the user gave it: ``"auto"``, a preset's name or ``"LEVEL/WIDTH"``.
         plane: ``"auto"``, ``"axial"``, ``"sagittal"`` or ``"coronal"``.
         full_slice: show whole slices, stretched, as the official programs do, instead of the box with context.
+        official: do exactly what the official programs of the model do, for comparison with published results; see
+            ``inference.official_runner``.  Whole slices only.
         slice_margin_mm: track this far beyond the box's ends.
         tracking, cleanup: see there.
     """
@@ -90,6 +92,7 @@ class Settings:
     window: str = "auto"
     plane: str = "auto"
     full_slice: bool = False
+    official: bool = False
     slice_margin_mm: float = 0.0
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     cleanup: CleanupSettings = field(default_factory=CleanupSettings)
@@ -98,6 +101,10 @@ class Settings:
         if self.plane not in PLANE_NAMES:
             raise UsageError(
                 "UNKNOWN_PLANE", f"There is no plane {self.plane!r}.", f"Use one of {', '.join(PLANE_NAMES)}."
+            )
+        if self.official and not self.full_slice:
+            raise UsageError(
+                "OPTION_CONFLICT", "The official programs show the model whole slices.", "Ask for whole slices, too."
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,6 +120,7 @@ class Settings:
         """
         return cls(
             **{name: data[name] for name in ("window", "plane", "full_slice", "slice_margin_mm")},
+            official=bool(data.get("official", False)),  # files of the first version know no other way
             tracking=_exactly(TrackingSettings, data["tracking"]),
             cleanup=_exactly(CleanupSettings, data["cleanup"]),
         )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +104,18 @@ class Tracker:
         for index in candidates:
             yield index, self.predictor.predict(self._features(index), self._prompt(index, prompted=True), [])
 
+    def offered(self, index: int) -> tuple[tuple[torch.Tensor, float], ...]:
+        """All masks the network offers for one slice from its own prompts, (s, s) logits with estimated overlap."""
+        before = self._before.get(index)
+        prompt = self._prompt(index, prompted=True, own=None if before is None else before.shown)
+        prediction = self.predictor.predict(self._features(index), replace(prompt, all_candidates=True), [])
+        return prediction.candidates or ((prediction.logits, prediction.predicted_iou),)
+
     # ---- the order of slices ---------------------------------------------------------------------------------------
 
     def _is_source(self, index: int) -> bool:
         """Whether a slice is segmented from its own prompts."""
-        if self.settings.strategy == "per-slice" and index in self.plan.rectangles:
+        if self.settings.strategy == "per-slice" and self.plan.rectangle(index) is not None:
             return True
         return self.plan.is_prompted(index)
 
@@ -145,7 +153,9 @@ class Tracker:
         if known is not None and known.made_from == made_from:
             return known
         before = self._before.get(index)
-        own = before.shown if before is not None and index in self.plan.points else None
+        # Clicks correct the mask that was shown; a rectangle drawn on the slice begins it afresh.
+        corrects = index in self.plan.points and index not in self.plan.boxes
+        own = before.shown if before is not None and corrects else None
         bank = self._recall(index, None)
         prompt = self._prompt(index, prompted=True, own=own)
         features = self._features(index)

@@ -9,24 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from .on_slices import Rectangle, SlicePoint, prompts_on_slices
 from .plane import SlicePlane
-from .types import MaskPrompt, PointPrompt
+from .region import region_of
+from .types import LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
 
 if TYPE_CHECKING:
     from ..volume import Geometry, OrientedBox
-
-Rectangle = tuple[float, float, float, float]
-"""(x0, y0, x1, y1) in continuous index coordinates of a slice; the edges, not the outermost pixel centres."""
-
-
-@dataclass(frozen=True)
-class SlicePoint:
-    """A click on a slice: (x, y) in continuous index coordinates."""
-
-    x: float
-    y: float
-    positive: bool
 
 
 @dataclass(frozen=True)
@@ -38,10 +27,13 @@ class SlicePlan:
         slices: consecutive slice indices the object may lie on, ascending.
         rectangles: for each slice that the box meets, the box's bounding rectangle on it, inside the image.
         key_slice: where tracking begins: the box's middle, where its cross-section is largest and the rectangle is
-            tightest; or the drawn mask nearest to it.
+            tightest; or the drawn mask, or else the rectangle drawn on a slice, that is nearest to it.  Without a drawn
+            box it is a slice the user said something about.
         box: the box; grown where the user clicked inside the object but outside the box.
-        points: clicks by slice.
+        points: clicks by slice, those of scribbles and diameters among them.
         masks: drawn masks (rows, columns) by slice.
+        boxes: rectangles drawn on single slices; without a drawn box also the squares of diameters.
+        box_is_drawn: the user drew the box; otherwise it only says where the object may lie.
     """
 
     plane: SlicePlane
@@ -51,6 +43,13 @@ class SlicePlan:
     box: OrientedBox
     points: Mapping[int, tuple[SlicePoint, ...]] = field(default_factory=dict)
     masks: Mapping[int, np.ndarray] = field(default_factory=dict)
+    boxes: Mapping[int, Rectangle] = field(default_factory=dict)
+    box_is_drawn: bool = True
+
+    def rectangle(self, index: int) -> Rectangle | None:
+        """The rectangle that may be shown to a network as a box around the object's cross-section."""
+        drawn = self.boxes.get(index)
+        return drawn if drawn is not None or not self.box_is_drawn else self.rectangles.get(index)
 
     def bounds(self) -> Rectangle:
         """The rectangle around all slices' rectangles."""
@@ -60,62 +59,70 @@ class SlicePlan:
 
     def is_prompted(self, index: int) -> bool:
         """Whether the user said something about that very slice (the box says it about the key slice)."""
-        return index == self.key_slice or index in self.points or index in self.masks
+        return index == self.key_slice or any(index in told for told in (self.points, self.masks, self.boxes))
 
 
 def plan_slices(
     geometry: Geometry,
-    box: OrientedBox,
+    box: OrientedBox | None,
     points: Iterable[PointPrompt] = (),
     masks: Iterable[MaskPrompt] = (),
     plane: str = "auto",
     margin_mm: float = 0.0,
     key_slice: int | None = None,
+    boxes: Iterable[SliceBoxPrompt] = (),
+    scribbles: Iterable[ScribblePrompt] = (),
+    lines: Iterable[LinePrompt] = (),
 ) -> SlicePlan:
     """Lay out the slices of one object.
 
     Args:
         geometry: of the scan.
-        box: around the object.
+        box: around the object; ``None`` where other prompts say where it is, see
+            :func:`~MedSAMSegmentLib.prompts.region.region_of`.
         points: clicks anywhere on the scan.
         masks: drawn cross-sections, on slices of the plane that is used.
         plane: see :meth:`SlicePlane.of`.
         margin_mm: slices this far beyond the box are tracked too (they have no rectangle).
         key_slice: keep this one (a plan that grows by corrections keeps its beginning), if the box still holds it.
+        boxes: rectangles on slices of the plane that is used.
+        scribbles: strokes anywhere on the scan; they become clicks.
+        lines: diameters; each becomes clicks on its slice and, without a drawn box, a square.
 
-    A positive click or a drawn mask outside the box grows the box: the user knows better.
+    A positive click, a rectangle or a drawn mask outside the box grows the box: the user knows better.
 
     Raises:
-        InputError: ``BOX_OUTSIDE``, ``BOX_BETWEEN_SLICES``, ``POINT_OUTSIDE_SCAN``, ``MASK_OUTSIDE_SCAN`` or
-            ``MASK_OTHER_PLANE``.
+        InputError: ``BOX_OUTSIDE``, ``BOX_BETWEEN_SLICES``, ``NOTHING_PROMPTED``, and what
+            :func:`~MedSAMSegmentLib.prompts.on_slices.prompts_on_slices` refuses.
         UsageError: ``UNKNOWN_PLANE``.
     """
     cut = SlicePlane.of(geometry, plane)
-    points = tuple(points)
-    by_slice = _points_by_slice(geometry, cut, points)
-    drawn = _masks_by_slice(cut, masks)
-    inside = [np.array([point.position]) for point in points if point.positive]
-    inside += [geometry.index_to_lps(cut.to_index(_pixels(index, mask))) for index, mask in drawn.items()]
-    box = _grown(box, np.concatenate(inside)) if inside else box
+    told = prompts_on_slices(geometry, cut, points, masks, boxes, scribbles, lines)
+    drawn = box is not None
+    rectangles_drawn = told.boxes if drawn else MappingProxyType({**told.squares, **told.boxes})
+    box = _grown(box if box is not None else region_of(geometry, cut, told), told.inside, geometry, cut)
 
     rectangles = _rectangles(geometry, box, cut)
     first, last = min(rectangles), max(rectangles)
     beyond = int(np.floor(margin_mm / cut.slice_spacing + 1e-9))
     first, last = max(first - beyond, 0), min(last + beyond, cut.slices - 1)
-    first, last = min([first, *drawn]), max([last, *drawn])
+    first, last = min([first, *told.masks]), max([last, *told.masks])
 
-    centre = cut.to_slice(geometry.lps_to_index(np.asarray(box.centre, dtype=np.float64)))[2]
-    if key_slice is None or not (key_slice in rectangles or key_slice in drawn):
-        key_slice = min(list(drawn) or list(rectangles), key=lambda index: (abs(index - centre), index))
-    slices = tuple(range(first, last + 1))
+    if key_slice is None or not (key_slice in rectangles or key_slice in told.masks):
+        centre = cut.to_slice(geometry.lps_to_index(np.asarray(box.centre, dtype=np.float64)))[2]
+        clicked = [index for index, found in told.points.items() if any(point.positive for point in found)]
+        candidates = list(told.masks) or list(rectangles_drawn) or ([] if drawn else clicked) or list(rectangles)
+        key_slice = min(candidates, key=lambda index: (abs(index - centre), index))
     return SlicePlan(
         plane=cut,
-        slices=slices,
+        slices=tuple(range(first, last + 1)),
         rectangles=MappingProxyType(rectangles),
         key_slice=key_slice,
         box=box,
-        points=MappingProxyType({index: found for index, found in by_slice.items() if first <= index <= last}),
-        masks=MappingProxyType(drawn),
+        points=MappingProxyType({index: found for index, found in told.points.items() if first <= index <= last}),
+        masks=told.masks,
+        boxes=rectangles_drawn,
+        box_is_drawn=drawn,
     )
 
 
@@ -125,55 +132,14 @@ def _rectangles(geometry: Geometry, box: OrientedBox, cut: SlicePlane) -> dict[i
     return dict(sorted(box.slice_rectangles(geometry, cut.axis).items()))
 
 
-def _pixels(index: int, mask: np.ndarray) -> np.ndarray:
-    """Foreground pixel centres of a drawn mask as (n, 3) points (x, y, slice)."""
-    rows, columns = np.nonzero(mask)
-    return np.stack([columns, rows, np.full_like(rows, index)], axis=-1).astype(np.float64)
-
-
-def _grown(box: OrientedBox, points: np.ndarray) -> OrientedBox:
-    """The smallest box with the same axes that holds ``box`` and all ``points`` (n, 3) LPS mm."""
+def _grown(box: OrientedBox, points: np.ndarray, geometry: Geometry, cut: SlicePlane) -> OrientedBox:
+    """The smallest box with the same axes that holds ``box`` and all ``points`` (n, 3) as (x, y, slice)."""
     if len(points) == 0:
         return box
-    local = np.asarray(box.to_local(points), dtype=np.float64)
+    local = np.asarray(box.to_local(geometry.index_to_lps(cut.to_index(points))), dtype=np.float64)
     low, high = np.minimum(local.min(axis=0), -1.0), np.maximum(local.max(axis=0), 1.0)
     if (low == -1.0).all() and (high == 1.0).all():
         return box
     size, axes = np.asarray(box.size, dtype=np.float64), np.asarray(box.axes, dtype=np.float64)
     centre = np.asarray(box.centre, dtype=np.float64) + axes @ ((low + high) / 2 * size / 2)
     return type(box)(centre=centre, axes=axes, size=size * (high - low) / 2)
-
-
-def _points_by_slice(
-    geometry: Geometry, cut: SlicePlane, points: tuple[PointPrompt, ...]
-) -> dict[int, tuple[SlicePoint, ...]]:
-    result: dict[int, tuple[SlicePoint, ...]] = {}
-    rows, columns = cut.shape
-    for point in points:
-        x, y, position = cut.to_slice(geometry.lps_to_index(np.array(point.position)))
-        index = int(np.floor(position + 0.5))
-        if not (0 <= index < cut.slices and -0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5):
-            raise InputError("POINT_OUTSIDE_SCAN", "A point lies outside the scan.", "Click inside the image.")
-        result[index] = (*result.get(index, ()), SlicePoint(float(x), float(y), point.positive))
-    return result
-
-
-def _masks_by_slice(cut: SlicePlane, masks: Iterable[MaskPrompt]) -> dict[int, np.ndarray]:
-    """Drawn masks by slice; of several on one slice the last one counts."""
-    result: dict[int, np.ndarray] = {}
-    for prompt in masks:
-        if prompt.axis != cut.axis:
-            raise InputError(
-                "MASK_OTHER_PLANE",
-                "A mask was drawn on another plane than the one that is segmented.",
-                "Draw it on the segmentation plane, or choose that plane for the session.",
-            )
-        if prompt.mask.shape != cut.shape or not 0 <= prompt.slice_index < cut.slices:
-            raise InputError(
-                "MASK_OUTSIDE_SCAN",
-                f"A drawn mask of {prompt.mask.shape} on slice {prompt.slice_index} does not fit this scan's "
-                f"{cut.slices} slices of {cut.shape}.",
-                "Draw it on a slice of this scan.",
-            )
-        result[prompt.slice_index] = prompt.mask
-    return result

@@ -1,4 +1,4 @@
-"""The prompts a user can give: a box, points, a drawn mask.
+"""The prompts a user can give: a box, points, a drawn mask; a rectangle, a scribble or a diameter on a slice.
 
 All of them read and write plain dictionaries, so that a session file or a service can carry them.
 """
@@ -106,6 +106,115 @@ class MaskPrompt:
             return cls(int(data["axis"]), int(data["slice"]), decode_runs(data))
         except (KeyError, TypeError, ValueError):
             raise _bad("A mask needs 'axis', 'slice', 'shape' and 'runs'.") from None
+
+
+@dataclass(frozen=True)
+class SliceBoxPrompt:
+    """A rectangle around the object's cross-section on one slice.
+
+    Attributes:
+        axis: array axis that counts the slices (see :class:`~MedSAMSegmentLib.prompts.plane.SlicePlane`).
+        slice_index: the slice.
+        rectangle: (x0, y0, x1, y1) in continuous index coordinates of the slice; edges, not outermost pixel centres.
+            Opposite corners may come in any order.
+    """
+
+    axis: int
+    slice_index: int
+    rectangle: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        values = tuple(float(value) for value in self.rectangle)
+        if len(values) != 4 or not all(np.isfinite(values)) or self.axis not in (0, 1, 2):
+            raise _bad("A rectangle needs four finite numbers on a slice of array axis 0, 1 or 2.")
+        x0, y0, x1, y1 = values
+        if x0 == x1 or y0 == y1:
+            raise _bad("A rectangle on a slice is empty.")
+        object.__setattr__(self, "rectangle", (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"axis": self.axis, "slice": self.slice_index, "rectangle": list(self.rectangle)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SliceBoxPrompt:
+        """Read :meth:`as_dict`'s form.  Raises ``InputError`` (``BAD_PROMPT``)."""
+        try:
+            return cls(int(data["axis"]), int(data["slice"]), tuple(data["rectangle"]))
+        except (KeyError, TypeError, ValueError):
+            raise _bad("A rectangle needs 'axis', 'slice' and 'rectangle'.") from None
+
+
+@dataclass(frozen=True)
+class ScribblePrompt:
+    """A stroke through the object, or (not ``positive``) through what does not belong to it.
+
+    Attributes:
+        path: its corners in LPS mm, (n, 3) as a tuple of points, n >= 1; it may cross slices.
+        positive: whether it lies inside the object.
+    """
+
+    path: tuple[tuple[float, float, float], ...]
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        path = points_lps(self.path)
+        object.__setattr__(self, "path", tuple((x, y, z) for x, y, z in path.tolist()))
+        object.__setattr__(self, "positive", bool(self.positive))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"path": [list(point) for point in self.path], "positive": self.positive}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ScribblePrompt:
+        """Read :meth:`as_dict`'s form.  Raises ``InputError`` (``BAD_PROMPT``)."""
+        try:
+            return cls(data["path"], bool(data["positive"]))
+        except (KeyError, TypeError, ValueError):
+            raise _bad("A scribble needs 'path' and 'positive'.") from None
+
+
+@dataclass(frozen=True)
+class LinePrompt:
+    """The longest diameter of a lesion as radiologists measure it (RECIST 1.1, Eisenhauer et al. 2009).
+
+    ``start`` and ``end`` in LPS mm; the line lies on one slice.
+    """
+
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        ends = points_lps([self.start, self.end])
+        if ends.shape != (2, 3) or np.array_equal(ends[0], ends[1]):
+            raise _bad("A diameter needs two different ends.")
+        for name, (x, y, z) in zip(("start", "end"), ends.tolist(), strict=True):
+            object.__setattr__(self, name, (x, y, z))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"start": list(self.start), "end": list(self.end)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LinePrompt:
+        """Read :meth:`as_dict`'s form.  Raises ``InputError`` (``BAD_PROMPT``)."""
+        try:
+            return cls(tuple(data["start"]), tuple(data["end"]))
+        except (KeyError, TypeError, ValueError):
+            raise _bad("A diameter needs 'start' and 'end'.") from None
+
+
+def points_lps(points: Any) -> np.ndarray:
+    """Points in LPS mm as (n, 3) float64, n >= 1; one point may be given as (3,).
+
+    Raises:
+        InputError: ``BAD_PROMPT`` if that is not what ``points`` are.
+    """
+    try:
+        places = np.atleast_2d(np.array(points, dtype=np.float64))
+    except (TypeError, ValueError):
+        places = np.empty((0, 0))
+    if places.ndim != 2 or places.shape[1] != 3 or len(places) == 0 or not np.isfinite(places).all():
+        raise InputError("BAD_PROMPT", "Points need three finite numbers each.", "Give (n, 3) coordinates, LPS mm.")
+    return places
 
 
 def _bad(message: str) -> InputError:
