@@ -13,7 +13,7 @@ import typer
 
 from ..allocator import keep_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
-from . import demo, evaluate, info, models, segment, train
+from . import auto, demo, evaluate, info, models, segment, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
+app.command("auto")(auto.auto)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)

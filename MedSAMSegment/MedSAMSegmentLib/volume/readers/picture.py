@@ -18,6 +18,7 @@ from ..volume import Volume
 from .common import check_size, coloured, display_name, reading, silent_stderr, too_big
 
 _GREY_MODES = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def read_picture(path: Path, as_labels: bool = False) -> Volume:
@@ -58,6 +59,29 @@ def read_picture(path: Path, as_labels: bool = False) -> Volume:
     voxels = np.stack(slices) if pages > 1 else slices[0][None]
     geometry = Geometry.from_parts(voxels.shape, (1.0, 1.0, 1.0))
     return Volume(voxels, geometry, name=display_name(path), notes=tuple(notes))
+
+
+def read_colours(path: Path) -> NDArray[np.uint8] | None:
+    """A picture of 8 bits as (rows, columns, 3) red, green and blue, for networks that look at colours.
+
+    ``None`` for a picture that has other than 8 bits a channel, or several pages.
+
+    Raises:
+        InputError: ``TRUNCATED_FILE``, ``UNREADABLE_FILE``, ``TOO_BIG``.
+    """
+    with reading(path, "picture"):
+        from PIL import Image
+
+        try:
+            picture = Image.open(path)
+        except Image.DecompressionBombError:
+            raise too_big(f"{path.name} has more pixels than this program takes.") from None
+        with picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            if pages > 1 or picture.mode not in _EIGHT_BIT_MODES:
+                return None
+            with silent_stderr():
+                return np.asarray(picture.convert("RGB"))
 
 
 def _grey(path: Path, picture: Any, pages: int, as_labels: bool, notes: list[str]) -> NDArray[Any]:
