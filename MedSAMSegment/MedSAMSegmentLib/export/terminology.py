@@ -1,22 +1,58 @@
-"""Standard codes for the structures people name: from "Left kidney" to SNOMED CT, as 3D Slicer stores them.
+"""Standard codes for the structures people name: from "Left kidney" to SNOMED CT, for DICOM and for 3D Slicer.
 
 A terminology entry says what a segment is: category (anatomical structure, or morphologically altered structure), type,
 optionally the side, and for a lesion the organ it is in.  Codes are SNOMED CT (``SCT``) as DICOM uses them
-(PS3.16, CID 7150, 7154 ...); the text form is that of Slicer's ``vtkSlicerTerminologiesModuleLogic``.
+(PS3.16, CID 7150, 7154 ...); the terms with their everyday synonyms are in ``terminology.json``.  The text form is that
+of Slicer's ``vtkSlicerTerminologiesModuleLogic``.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 Colour = tuple[int, int, int]
 Code = tuple[str, str]
 """SNOMED CT concept and its meaning."""
 
-_ANATOMICAL: Code = ("123037004", "Anatomical Structure")
-_ALTERED: Code = ("49755003", "Morphologically Altered Structure")
-_SIDES: dict[str, Code] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
+ANATOMICAL: Code = ("123037004", "Anatomical Structure")
+ALTERED: Code = ("49755003", "Morphologically Altered Structure")
+TISSUE: Code = ("85756007", "Tissue")
+"""Category and type of a segment whose name says nothing, as 3D Slicer codes it."""
+
+SIDES: dict[str, Code] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
+
+_FILE = Path(__file__).with_name("terminology.json")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One concept of the shipped list.
+
+    Attributes:
+        name: everyday English name, lower case.
+        code: SNOMED CT concept and its meaning.
+        colour: usual display colour.
+        lesion: a morphologically altered structure; otherwise an anatomical one.
+        paired: there is a left and a right one.
+        synonyms: other names, lower case.
+    """
+
+    name: str
+    code: Code
+    colour: Colour
+    lesion: bool = False
+    paired: bool = False
+    synonyms: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, the concept's meaning and the synonyms, as plain lower-case words."""
+        return tuple(dict.fromkeys(_words(name) for name in (self.name, self.code[1], *self.synonyms)))
 
 
 @dataclass(frozen=True)
@@ -25,9 +61,9 @@ class Terminology:
 
     Attributes:
         category, type: codes.
+        colour: usual display colour.
         side: laterality of an anatomical structure, or of the organ of a lesion.
         region: the organ of a lesion.
-        colour: usual display colour.
     """
 
     category: Code
@@ -36,112 +72,28 @@ class Terminology:
     side: Code | None = None
     region: Code | None = None
 
+    @property
+    def type_modifier(self) -> Code | None:
+        """The side, where it belongs to the type."""
+        return self.side if self.region is None else None
+
+    @property
+    def region_modifier(self) -> Code | None:
+        """The side, where it belongs to the organ of a lesion."""
+        return None if self.region is None else self.side
+
     def slicer_entry(self) -> str:
         """The value of a segment's ``TerminologyEntry`` tag."""
-        anatomical = self.region is None
         parts = (
             "Segmentation category and type - 3D Slicer General Anatomy list",
-            _code(self.category),
-            _code(self.type),
-            _code(self.side if anatomical else None),
+            _slicer_code(self.category),
+            _slicer_code(self.type),
+            _slicer_code(self.type_modifier),
             "Anatomic codes - DICOM master list",
-            _code(self.region),
-            _code(None if anatomical else self.side),
+            _slicer_code(self.region),
+            _slicer_code(self.region_modifier),
         )
         return "~".join(parts)
-
-
-def _code(code: Code | None) -> str:
-    return "^^" if code is None else f"SCT^{code[0]}^{code[1]}"
-
-
-_STRUCTURES: dict[str, tuple[Code, Colour]] = {
-    "liver": (("10200004", "Liver"), (221, 130, 101)),
-    "kidney": (("64033007", "Kidney"), (185, 102, 83)),
-    "spleen": (("78961009", "Spleen"), (157, 108, 162)),
-    "pancreas": (("15776009", "Pancreas"), (249, 180, 111)),
-    "gallbladder": (("28231008", "Gallbladder"), (139, 170, 95)),
-    "stomach": (("69695003", "Stomach"), (216, 152, 140)),
-    "duodenum": (("38848004", "Duodenum"), (255, 190, 150)),
-    "small bowel": (("30315005", "Small intestine"), (205, 167, 142)),
-    "colon": (("71854001", "Colon"), (204, 168, 143)),
-    "rectum": (("34402009", "Rectum"), (190, 150, 125)),
-    "esophagus": (("32849002", "Esophagus"), (211, 171, 143)),
-    "adrenal gland": (("23451007", "Adrenal gland"), (249, 186, 150)),
-    "aorta": (("15825003", "Aorta"), (224, 97, 76)),
-    "inferior vena cava": (("64131007", "Inferior vena cava"), (0, 151, 206)),
-    "portal vein": (("32764006", "Portal vein"), (70, 150, 220)),
-    "artery": (("51114001", "Artery"), (216, 101, 79)),
-    "vein": (("29092000", "Vein"), (60, 140, 210)),
-    "vessel": (("59820001", "Blood vessel"), (216, 101, 79)),
-    "lung": (("39607008", "Lung"), (197, 165, 145)),
-    "heart": (("80891009", "Heart"), (206, 110, 84)),
-    "trachea": (("44567001", "Trachea"), (182, 228, 255)),
-    "brain": (("12738006", "Brain"), (250, 250, 225)),
-    "hippocampus": (("5366008", "Hippocampus"), (230, 200, 120)),
-    "thalamus": (("42695009", "Thalamus"), (120, 180, 140)),
-    "putamen": (("89278009", "Putamen"), (236, 120, 180)),
-    "caudate": (("11000004", "Caudate nucleus"), (122, 186, 220)),
-    "lateral ventricle": (("66720007", "Lateral ventricle"), (120, 140, 210)),
-    "cerebellum": (("113305005", "Cerebellum"), (194, 195, 164)),
-    "spinal cord": (("2748008", "Spinal cord"), (244, 214, 49)),
-    "spine": (("421060004", "Spine"), (226, 202, 134)),
-    "vertebra": (("51282000", "Vertebra"), (226, 202, 134)),
-    "rib": (("113197003", "Rib"), (253, 232, 158)),
-    "femur": (("71341001", "Femur"), (255, 238, 170)),
-    "bone": (("272673000", "Bone"), (241, 214, 145)),
-    "muscle": (("71616004", "Muscle"), (192, 104, 88)),
-    "urinary bladder": (("89837001", "Bladder"), (222, 154, 132)),
-    "prostate": (("41216001", "Prostate"), (230, 158, 140)),
-    "uterus": (("35039007", "Uterus"), (255, 181, 158)),
-    "ovary": (("15497006", "Ovary"), (240, 170, 170)),
-    "breast": (("76752008", "Breast"), (250, 190, 170)),
-    "parotid gland": (("45289007", "Parotid gland"), (190, 170, 110)),
-    "lymph node": (("59441001", "Lymph node"), (68, 172, 100)),
-    "eye": (("81745001", "Eye"), (194, 142, 220)),
-}
-
-_LESIONS: dict[str, tuple[Code, Colour]] = {
-    "tumour": (("108369006", "Neoplasm"), (144, 238, 144)),
-    "metastasis": (("14799000", "Neoplasm, Secondary"), (170, 230, 110)),
-    "cyst": (("367643001", "Cyst"), (205, 205, 100)),
-    "nodule": (("27925004", "Nodule"), (150, 220, 170)),
-    "mass": (("4147007", "Mass"), (144, 238, 144)),
-    "lesion": (("52988006", "Lesion"), (144, 238, 144)),
-    "oedema": (("79654002", "Edema"), (140, 224, 228)),
-    "haemorrhage": (("50960005", "Hemorrhage"), (188, 65, 28)),
-    "abscess": (("44132006", "Abscess"), (160, 180, 90)),
-}
-
-_SYNONYMS = {
-    "tumor": "tumour",
-    "neoplasm": "tumour",
-    "cancer": "tumour",
-    "carcinoma": "tumour",
-    "sarcoma": "tumour",
-    "gtv": "tumour",
-    "metastases": "metastasis",
-    "edema": "oedema",
-    "hemorrhage": "haemorrhage",
-    "gall bladder": "gallbladder",
-    "bladder": "urinary bladder",
-    "oesophagus": "esophagus",
-    "adrenal": "adrenal gland",
-    "ivc": "inferior vena cava",
-    "vena cava": "inferior vena cava",
-    "small intestine": "small bowel",
-    "large bowel": "colon",
-    "vertebrae": "vertebra",
-    "vertebral column": "spine",
-    "kidneys": "kidney",
-    "lungs": "lung",
-    "cord": "spinal cord",
-    "vessels": "vessel",
-    "hepatic": "liver",
-    "renal": "kidney",
-    "splenic": "spleen",
-    "pulmonary": "lung",
-}
 
 
 def terminology_for(name: str) -> Terminology | None:
@@ -153,22 +105,94 @@ def terminology_for(name: str) -> Terminology | None:
     Returns:
         ``None`` when the name holds no known structure.
     """
-    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word]
-    side = next((_SIDES[key] for key in _SIDES if key in words or (key[0] in words and len(words) > 1)), None)
-    text = f" {' '.join(words)} "
-    organ = _longest_match(text, _STRUCTURES)
-    lesion = _longest_match(text, _LESIONS)
+    words = _words(name)
+    organ = _longest_match(words, _phrases(lesion=False))
+    lesion = _longest_match(words, _phrases(lesion=True))
     if lesion is not None:
-        code, colour = _LESIONS[lesion]
-        return Terminology(_ALTERED, code, colour, side, _STRUCTURES[organ][0] if organ else None)
+        region = organ.code if organ else None
+        return Terminology(ALTERED, lesion.code, lesion.colour, _side(words, organ), region)
     if organ is None:
         return None
-    code, colour = _STRUCTURES[organ]
-    return Terminology(_ANATOMICAL, code, colour, side)
+    return Terminology(ANATOMICAL, organ.code, organ.colour, _side(words, organ))
 
 
-def _longest_match(text: str, terms: dict[str, tuple[Code, Colour]]) -> str | None:
+def search_terminology(query: str, limit: int = 10) -> list[Term]:
+    """Terms whose name, meaning or synonym is like a text, best first.
+
+    Whole names come first, then names that begin with the text or have all its words, then similar spellings.
+
+    Args:
+        query: a word or a few; laterality in it is passed over.
+        limit: at most so many.
+    """
+    from difflib import SequenceMatcher
+
+    wanted = _words(query)
+    unsided = " ".join(word for word in wanted.split() if word not in SIDES) or wanted
+    if not unsided:
+        return []
+
+    def likeness(name: str) -> float:
+        if name in (wanted, unsided):
+            return 4.0
+        parts = name.split()
+        if all(any(part.startswith(word) for part in parts) for word in unsided.split()):
+            return 3.0 if name.startswith(unsided) else 2.0
+        ratio = SequenceMatcher(None, unsided, name).ratio()
+        return ratio if ratio >= 0.75 else 0.0
+
+    ranked = [(max(map(likeness, term.names)), term) for term in terms()]
+    ranked.sort(key=lambda pair: (-pair[0], len(pair[1].name), pair[1].name))
+    return [term for score, term in ranked if score > 0][:limit]
+
+
+@cache
+def terms() -> tuple[Term, ...]:
+    """All terms of the shipped list."""
+    data = json.loads(_FILE.read_text("utf-8"))
+    return tuple(
+        Term(
+            entry["name"],
+            (entry["code"], entry["meaning"]),
+            (entry["colour"][0], entry["colour"][1], entry["colour"][2]),
+            lesion=group == "lesions",
+            paired=entry.get("paired", False),
+            synonyms=tuple(entry.get("synonyms", ())),
+        )
+        for group in ("structures", "lesions")
+        for entry in data[group]
+    )
+
+
+def _words(text: str) -> str:
+    """Lower-case words and numbers with single spaces."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+@cache
+def _phrases(lesion: bool) -> Mapping[str, Term]:
+    """Every way to name a lesion, or an anatomical structure."""
+    return {_words(name): term for term in terms() if term.lesion == lesion for name in (term.name, *term.synonyms)}
+
+
+def _longest_match(words: str, phrases: Mapping[str, Term]) -> Term | None:
     """The known term named in a text; the longest one, since "gall bladder" also holds "bladder"."""
-    found = [(len(term), term) for term in terms if f" {term} " in text]
-    found += [(len(word), term) for word, term in _SYNONYMS.items() if term in terms and f" {word} " in text]
-    return max(found)[1] if found else None
+    text = f" {words} "
+    # "kidney2" is a kidney too, but the 3 of "l3 vertebra" is part of the name.
+    plain = f" {' '.join(re.sub('[0-9]', ' ', words).split())} "
+    found = [phrase for phrase in phrases if f" {phrase} " in text or f" {phrase} " in plain]
+    return phrases[max(found, key=len)] if found else None
+
+
+def _side(words: str, structure: Term | None) -> Code | None:
+    """Laterality in a name: ``left``, ``right``, and for paired structures also ``l`` and ``r``."""
+    if structure is not None and SIDES.keys() & structure.name.split():
+        return None  # "left ventricle" is a concept of its own
+    given = re.findall("[a-z]+", words)
+    short = structure is not None and structure.paired
+    found = [code for side, code in SIDES.items() if side in given or (short and side[0] in given)]
+    return found[0] if len(found) == 1 else None
+
+
+def _slicer_code(code: Code | None) -> str:
+    return "^^" if code is None else f"SCT^{code[0]}^{code[1]}"
