@@ -1,4 +1,4 @@
-"""Both families of networks inside a session: random weights, real parts."""
+"""Every family of networks inside a session: random weights, real parts."""
 
 from __future__ import annotations
 
@@ -6,66 +6,17 @@ import numpy as np
 import pytest
 import torch
 from MedSAMSegmentLib import Geometry, OrientedBox, Session, Volume
-from MedSAMSegmentLib.checkpoints import LoadedModel
 from MedSAMSegmentLib.inference import make_predictor
 from MedSAMSegmentLib.inference.crop import CropFrame
 from MedSAMSegmentLib.inference.predictor import BoxCoordinates, SlicePrompt
-from MedSAMSegmentLib.models.build import build_model
-from MedSAMSegmentLib.models.specification import ModelSpec
 from scenes import WINDOW, ellipsoid
+from small_networks import ARCHITECTURES, small_model
 
 SCENE = ellipsoid(31, shape=(14, 48, 48), oblique=False, half_axes=(12.0, 9.0, 9.0))
 
-SMALL = {
-    "sam2": {
-        "hidden_dim": 32,
-        "memory_dim": 8,
-        "trunk": {
-            "embed_dim": 8,
-            "stages": [1, 1, 2, 1],
-            "global_attention_blocks": [3],
-            "windows": [4, 4, 6, 3],
-            "background_size": [3, 3],
-        },
-        "transformer": {"mlp_dim": 48, "heads": 4},
-        "mask_decoder": {"iou_head_dim": 16},
-        "memory_attention": {"layers": 2, "mlp_dim": 40, "heads": 2, "dropout": 0.0},
-    },
-    "embedded": {
-        "channels": [8, 16, 16, 24],
-        "blocks": [1, 1, 1, 1],
-        "dim": 32,
-        "decoder_widths": [16, 8],
-        "memory_dim": 16,
-    },
-}
-
-
-def loaded(architecture: str, seed: int = 0) -> LoadedModel:
-    """A small network of that architecture; its weights are random, and it always sees an object."""
-    spec = ModelSpec.from_dict(
-        {
-            "name": "small",
-            "title": "a small one",
-            "architecture": architecture,
-            "hyper_parameters": SMALL[architecture],
-            "image_size": 96,
-            "preprocessing": {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]},
-            "checkpoint": {"file_name": "small.safetensors"},
-            "licence": {"identifier": "Apache-2.0", "summary": "Free."},
-        }
-    )
-    torch.manual_seed(seed)
-    network = build_model(spec)
-    for name, parameter in network.named_parameters():
-        if "norm" not in name and not name.endswith("bias") and parameter.ndim >= 2:
-            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    torch.nn.init.constant_(network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, 5.0)
-    return LoadedModel(spec, network.requires_grad_(False), f"seed{seed}", torch.device("cpu"))
-
 
 def session(architecture: str, **options) -> Session:
-    made = Session(SCENE.volume, loaded(architecture), window=WINDOW, **options)
+    made = Session(SCENE.volume, small_model(architecture), window=WINDOW, **options)
     made.add_object("object", SCENE.box)
     return made
 
@@ -78,7 +29,7 @@ def crop_prompt(frame: CropFrame, **more) -> SlicePrompt:
     return SlicePrompt(3, frame, True, (10.0, 12.0, 70.0, 80.0), place, **more)
 
 
-architectures = pytest.mark.parametrize("architecture", ["sam2", "embedded"])
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
 @architectures
@@ -88,7 +39,7 @@ def test_the_same_prompts_give_the_same_bits_also_from_a_file(architecture, tmp_
     point = tuple(SCENE.volume.geometry.index_to_lps((24, 24, 9)))
     result = s.refine("object", [point], positive=False)
     s.save(tmp_path / "case.json")
-    again = Session.load(tmp_path / "case.json", SCENE.volume, loaded(architecture)).segment("object")
+    again = Session.load(tmp_path / "case.json", SCENE.volume, small_model(architecture)).segment("object")
     np.testing.assert_array_equal(again.logits, result.logits)
     np.testing.assert_array_equal(again.mask, result.mask)
     assert np.ptp(result.logits.astype(np.float32)) > 0
@@ -108,14 +59,15 @@ def test_a_drawn_slice_is_the_result_and_leads_the_others(architecture):
     before = s.segment("object")
     drawn = np.zeros((48, 48), bool)
     drawn[18:30, 20:26] = True
-    s.add_mask("object", before.key_slice + 2, drawn)
+    away = 1 if before.key_slice + 3 <= max(before.scores) else -1
+    here, beyond = before.key_slice + 2 * away, before.key_slice + 3 * away
+    s.add_mask("object", here, drawn)
     after = s.segment("object")
-    np.testing.assert_array_equal(after.mask[before.key_slice + 2], drawn)
-    logits = after.logits.astype(np.float32)[before.key_slice + 2 - after.extent[0].start]
+    np.testing.assert_array_equal(after.mask[here], drawn)
+    first = after.extent[0].start
     inside = drawn[after.extent[1:]]
-    assert ((logits > 0) != inside).mean() < 0.03
-    next_slice = before.key_slice + 3 - after.extent[0].start
-    assert not np.array_equal(after.logits[next_slice], before.logits[next_slice])
+    assert ((after.logits[here - first].astype(np.float32) > 0) != inside).mean() < 0.03
+    assert not np.array_equal(after.logits[beyond - first], before.logits[beyond - first])
 
 
 @architectures
@@ -137,13 +89,13 @@ def test_whole_slices_are_shown_at_the_size_the_network_was_trained_on(architect
     s = session(architecture, full_slice=True)
     result = s.segment("object")
     frame = s.states["object"].track.frame
-    assert frame.size == (96 if architecture == "sam2" else 256)
+    assert frame.size == (256 if architecture == "embedded" else 96)
     assert (frame.x0, frame.x1) == (-0.5, 47.5) and result.voxels >= 0
 
 
 @architectures
 def test_a_click_changes_the_slice_and_the_earlier_mask_is_shown_to_the_network(architecture):
-    predictor = make_predictor(loaded(architecture))
+    predictor = make_predictor(small_model(architecture))
     frame = CropFrame(0.0, 0.0, 48.0, 48.0, 96)
     features = predictor.encode(
         np.random.default_rng(0).random((2 * predictor.neighbours + 1, 96, 96), dtype=np.float32)
@@ -157,7 +109,7 @@ def test_a_click_changes_the_slice_and_the_earlier_mask_is_shown_to_the_network(
 
 
 def test_sam_gets_the_box_as_the_centres_of_the_outermost_pixels():
-    predictor = make_predictor(loaded("sam2"))
+    predictor = make_predictor(small_model("sam2"))
     frame = CropFrame(-0.5, -0.5, 47.5, 47.5, 96)  # two crop pixels a pixel
     corners = frame.to_crop(np.array([[9.5, 19.5], [29.5, 39.5]])).ravel()  # pixels 10..29 and 20..39
     prompt = SlicePrompt(0, frame, True, tuple(corners), crop_prompt(frame).box_coordinates)
@@ -188,7 +140,7 @@ def test_tracking_begins_where_the_network_is_surest_and_stays_there():
 
 
 def test_the_network_sees_the_contrast_about_the_box_unless_the_user_chose_a_window():
-    own = Session(SCENE.volume, loaded("embedded"), window="auto")
+    own = Session(SCENE.volume, small_model("embedded"), window="auto")
     own.add_object("object", SCENE.box)
     shown = own.segment("object").provenance["window"]
     assert shown["low"] < shown["high"]
@@ -203,7 +155,7 @@ def test_a_box_in_the_lung_is_not_shown_black():
     voxels[:, :4] = 40
     scan = Volume(voxels, Geometry.from_parts(voxels.shape, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3)), modality="CT")
     box = OrientedBox.from_index_range(scan.geometry, 17, 17, 2, 31, 31, 6)
-    lung = Session(scan, loaded("embedded"))
+    lung = Session(scan, small_model("embedded"))
     lung.add_object("nodule", box)
     shown = lung.segment("nodule").provenance["window"]
     assert shown["low"] < -700 < -620 < shown["high"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,34 +14,12 @@ from MedSAMSegmentLib.models.sam import SAM
 from MedSAMSegmentLib.models.specification import ModelSpec
 from MedSAMSegmentLib.models.tiny_vit import TinyViT
 from MedSAMSegmentLib.models.vision_transformer import GridAttention, VisionTransformer, relative_table
-from small_networks import entry
-
-HEAD = {"hidden_dim": 32, "transformer": {"mlp_dim": 48, "heads": 4}, "mask_decoder": {"iou_head_dim": 16}}
-VIT = {"embed_dim": 24, "depth": 2, "heads": 2, "global_attention_blocks": [1], "window": 3, "position_grid": 4}
-TINY = {"channels": [8, 16, 16, 24], "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 3], "windows": [3, 3, 4, 3]}
-MEMORY = {"memory_dim": 8, "memory_attention": {"layers": 1, "mlp_dim": 40, "heads": 2, "dropout": 0.0}}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "sam": {**HEAD, "trunk": VIT},
-    "sam-tiny-vit": {**HEAD, "trunk": {**TINY, "classes": 0}},
-    "efficient-tam": {**HEAD, **MEMORY, "trunk": VIT},
-}
-
-
-def _network(architecture: str, seed: int = 0) -> Any:
-    """Random weights that make every part matter."""
-    torch.manual_seed(seed)
-    network = build_model(
-        ModelSpec.from_dict(entry(architecture=architecture, hyper_parameters=FAMILIES[architecture]))
-    )
-    for parameter in network.parameters():
-        if parameter.ndim > 1:  # scales of normalisations stay at 1
-            torch.nn.init.normal_(parameter, std=0.2)
-    return network.requires_grad_(False)
+from small_networks import SMALL, TINY_VIT, VIT, entry, small_network
 
 
 @pytest.fixture(scope="module", params=["sam", "sam-tiny-vit"])
 def network(request: pytest.FixtureRequest) -> SAM:
-    return _network(request.param)
+    return small_network(architecture=request.param)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (128, 160)])
@@ -114,23 +90,24 @@ def test_a_plain_transformer_sees_across_its_windows() -> None:
 
 def test_tiny_vit_says_its_stride() -> None:
     for patch_kernel, patch_stride, stride in ((3, 2, 16), (1, 1, 4)):
-        trunk = TinyViT(16, **TINY, patch_kernel=patch_kernel, patch_stride=patch_stride, classes=0).eval()
+        trunk = TinyViT(16, **TINY_VIT, patch_kernel=patch_kernel, patch_stride=patch_stride, classes=0).eval()
         with torch.no_grad():
             level = trunk(torch.randn(1, 3, 64, 64))[-1]
         assert trunk.strides == [stride]
         assert level.shape == (1, 16, 64 // stride, 64 // stride)
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
-def test_a_model_that_is_not_tracked_yet_is_refused(architecture: str) -> None:
-    spec = ModelSpec.from_dict(entry(architecture=architecture, hyper_parameters=FAMILIES[architecture]))
+def test_a_model_without_a_way_through_a_volume_is_refused() -> None:
+    spec = ModelSpec.from_dict(entry(architecture="classifier"))
     with pytest.raises(CheckpointError) as caught:
-        make_predictor(LoadedModel(spec, build_model(spec), "none", torch.device("cpu")))
+        make_predictor(LoadedModel(spec, torch.nn.Identity(), "none", torch.device("cpu")))
     assert caught.value.code == "ARCHITECTURE_NOT_TRACKED"
 
 
 def test_a_hyper_parameter_that_the_family_fixes_cannot_be_set() -> None:
-    groups = {**FAMILIES["efficient-tam"], "trunk": {**VIT, "relative_positions": True}}
+    groups = {**SMALL["efficient-tam"], "trunk": {**VIT, "relative_positions": True}}
     with pytest.raises(CheckpointError, match=r"trunk\.relative_positions"):
         build_model(ModelSpec.from_dict(entry(architecture="efficient-tam", hyper_parameters=groups)))
-    assert np.isfinite(_network("efficient-tam").encode_image(torch.randn(1, 3, 64, 64)).embedding.numpy()).all()
+    assert np.isfinite(
+        small_network(architecture="efficient-tam").encode_image(torch.randn(1, 3, 64, 64)).embedding.numpy()
+    ).all()

@@ -153,7 +153,8 @@ def test_a_prompted_slice_is_remembered_by_its_mask_and_others_by_probability(
 
 
 def test_an_unstable_single_mask_gives_way_to_the_best_candidate(features: ImageFeatures) -> None:
-    steady, strict = (small_network(mask_decoder={**SMALL["mask_decoder"], "stability": s}) for s in (None, (0.05, 2)))
+    decoder = SMALL["sam2"]["mask_decoder"]
+    steady, strict = (small_network(mask_decoder={**decoder, "stability": s}) for s in (None, (0.05, 2)))
     single, fallback = _decode(steady, features), _decode(strict, features)
     best = _decode(strict, features, multimask=True)
     assert torch.equal(fallback.low_res_logits, best.low_res_logits)

@@ -68,7 +68,7 @@ def test_a_wrong_entry_is_refused_and_the_field_named(changes: dict[str, Any], n
 )
 def test_a_hyper_parameter_no_part_knows_is_refused(groups: dict[str, Any], named: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        build_model(ModelSpec.from_dict(entry(hyper_parameters={**SMALL, **groups})))
+        build_model(ModelSpec.from_dict(entry(hyper_parameters={**SMALL["sam2"], **groups})))
     assert caught.value.code == "INVALID_MODEL_SPEC"
     assert named in caught.value.message
 

@@ -26,13 +26,15 @@ class CropSettings:
         context: what is shown on each side of the box, as a fraction of the box's longer side.
         sizes: sizes (pixels) the network accepts, ascending; the smallest that loses no resolution is taken.
         largest_magnification: an object of few pixels is shown with more context rather than magnified further.
-        full_slice_size: the whole slice is stretched to this many pixels in the full-slice mode.
+        full_slice_size: the whole slice is brought to this many pixels in the full-slice mode.
+        keeps_aspect: its longer side is; otherwise both are, and it is stretched.
     """
 
     context: float = 0.5
     sizes: tuple[int, ...] = (96, 128, 160, 192, 256)
     largest_magnification: float = 3.0
     full_slice_size: int = 256
+    keeps_aspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ class CropFrame:
 
     @classmethod
     def whole(cls, plane: SlicePlane, settings: CropSettings) -> CropFrame:
-        """The whole slice, stretched to a square: what the official programs show."""
+        """The whole slice: as the official programs show it, stretched to a square or filled up to one."""
         rows, columns = plane.shape
+        if settings.keeps_aspect:
+            rows = columns = max(rows, columns)
         return cls(-0.5, -0.5, columns - 0.5, rows - 0.5, settings.full_slice_size)
 
     def holds(self, bounds: Rectangle) -> bool:

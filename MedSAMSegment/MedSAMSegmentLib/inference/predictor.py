@@ -203,10 +203,14 @@ def make_predictor(loaded: LoadedModel) -> SlicePredictor:
         from .embedded import EmbeddedPredictor
 
         return EmbeddedPredictor(loaded)
-    if architecture == "sam2":
+    if architecture in ("sam2", "efficient-tam"):
         from .sam2_predictor import Sam2Predictor
 
         return Sam2Predictor(loaded)
+    if architecture in ("sam", "sam-tiny-vit"):
+        from .sam_predictor import SamPredictor
+
+        return SamPredictor(loaded)
     raise CheckpointError(
         "ARCHITECTURE_NOT_TRACKED",
         f"Models of the architecture {architecture!r} cannot segment volumes yet.",

@@ -1,4 +1,6 @@
-"""Slices to masks with SAM 2 and MedSAM2 (Ravi et al. 2024, arXiv:2408.00714; Ma et al. 2025, arXiv:2504.03600).
+"""Slices to masks with SAM 2 and its kin: MedSAM2 and EfficientTAM.
+
+Ravi et al. 2024, arXiv:2408.00714; Ma et al. 2025, arXiv:2504.03600; Xiong et al. 2024, arXiv:2411.18933.
 
 The picture is shown as MedSAM2 was trained: grey as RGB, normalised by ImageNet's mean and standard deviation.  Prompts
 follow SAM 2: a box is two corner tokens before the clicks, a corrected slice gets its earlier logits as mask prompt,
@@ -17,14 +19,10 @@ import torch
 from ..models.sam2 import SAM2, DecodedMask, ImageFeatures, Memory, RememberedPointer, RememberedSlice
 from .crop import CropSettings
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
+from .prompt_points import FIRST_CORNER, PROMPT_LOGIT_LIMIT, SECOND_CORNER, as_tensors, box_corners, clicks
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-
-_BOX_FIRST_CORNER, _BOX_SECOND_CORNER = 2, 3
-
-# SAM 2 clamps the logits it is shown again to this range.
-_PROMPT_LOGIT_LIMIT = 32.0
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,14 @@ class Sam2Predictor:
         count = 0 if labels is None else labels.shape[1]
         mask_input = None
         if prompt.own is not None:
-            limit = _PROMPT_LOGIT_LIMIT
-            mask_input = prompt.own.to(self._device).clamp(-limit, limit)[None, None]
+            mask_input = prompt.own.to(self._device).clamp(-PROMPT_LOGIT_LIMIT, PROMPT_LOGIT_LIMIT)[None, None]
         decoded = self.network.decode(
             self._embedding(features, bank),
             features.high_resolution,
             points,
             labels,
             mask_input,
-            multimask=self.network.use_multimask(count, tracked=not prompt.prompted),
+            multimask=prompt.all_candidates or self.network.use_multimask(count, tracked=not prompt.prompted),
         )
         return _prediction(decoded)
 
@@ -104,23 +101,9 @@ class Sam2Predictor:
 
     def _points(self, prompt: SlicePrompt) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Box corners, then clicks: (1, n, 2) and (1, n).  A slice that is corrected keeps its mask, not the box."""
-        places: list[tuple[float, float]] = []
-        labels: list[int] = []
-        if prompt.prompted and prompt.rectangle is not None and prompt.own is None:
-            # SAM's boxes end at the centres of an object's outermost pixels, a rectangle at their edges.
-            u0, v0, u1, v1 = prompt.rectangle
-            frame = prompt.frame
-            u, v = 0.5 * frame.size / (frame.x1 - frame.x0), 0.5 * frame.size / (frame.y1 - frame.y0)
-            places += [(u0 + u, v0 + v), (u1 - u, v1 - v)]
-            labels += [_BOX_FIRST_CORNER, _BOX_SECOND_CORNER]
-        places += [(float(u), float(v)) for u, v in prompt.points]
-        labels += [int(positive) for positive in prompt.labels]
-        if not places:
-            return None, None
-        return (
-            torch.tensor([places], dtype=torch.float32, device=self._device),
-            torch.tensor([labels], dtype=torch.long, device=self._device),
-        )
+        corners = box_corners(prompt) if prompt.prompted and prompt.own is None else []
+        places, labels = clicks(prompt)
+        return as_tensors(corners + places, [FIRST_CORNER, SECOND_CORNER][: len(corners)] + labels, self._device)
 
     def _embedding(self, features: ImageFeatures, bank: Sequence[BankEntry]) -> torch.Tensor:
         """The slice in the light of what is remembered."""
@@ -137,4 +120,5 @@ def _prediction(decoded: DecodedMask) -> SlicePrediction:
         predicted_iou=float(decoded.iou[0, 0]),
         object_score=float(decoded.object_score_logits[0, 0]),
         state=decoded,
+        candidates=tuple(zip(decoded.candidate_logits[0], decoded.candidate_ious[0].tolist(), strict=True)),
     )

@@ -106,8 +106,7 @@ class Tracker:
 
     def offered(self, index: int) -> tuple[tuple[torch.Tensor, float], ...]:
         """All masks the network offers for one slice from its own prompts, (s, s) logits with estimated overlap."""
-        before = self._before.get(index)
-        prompt = self._prompt(index, prompted=True, own=None if before is None else before.shown)
+        prompt = self._prompt(index, prompted=True, own=self._corrected(index))
         prediction = self.predictor.predict(self._features(index), replace(prompt, all_candidates=True), [])
         return prediction.candidates or ((prediction.logits, prediction.predicted_iou),)
 
@@ -152,15 +151,21 @@ class Tracker:
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
-        before = self._before.get(index)
-        # Clicks correct the mask that was shown; a rectangle drawn on the slice begins it afresh.
-        corrects = index in self.plan.points and index not in self.plan.boxes
-        own = before.shown if before is not None and corrects else None
         bank = self._recall(index, None)
-        prompt = self._prompt(index, prompted=True, own=own)
+        prompt = self._prompt(index, prompted=True, own=self._corrected(index))
         features = self._features(index)
         prediction = self.predictor.predict(features, prompt, [entry for entry, _ in bank])
         return self._outcome(features, prompt, prediction, made_from, parent=None)
+
+    def _corrected(self, index: int) -> torch.Tensor | None:
+        """The mask that clicks on a slice correct: the one that was shown.
+
+        A rectangle drawn on the slice begins it afresh; where there are neither clicks nor a rectangle, the mask shown
+        is all there is to go by.
+        """
+        before = self._before.get(index)
+        begins_afresh = self.plan.rectangle(index) is not None and index not in self.plan.points
+        return None if before is None or begins_afresh or index in self.plan.boxes else before.shown
 
     def _tracked(self, index: int) -> SliceOutcome:
         parent = self._parents[index]
