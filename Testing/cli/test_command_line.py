@@ -14,7 +14,7 @@ from MedSAMSegmentLib.evaluation import Case, LabelSource, Manifest, TruthObject
 from MedSAMSegmentLib.export import write_nifti_array
 from MedSAMSegmentLib.phantom import Phantom
 
-COMMANDS = ("demo", "segment", "auto", "info", "models", "evaluate", "train")
+COMMANDS = ("demo", "segment", "auto", "challenge", "info", "models", "evaluate", "train")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -99,7 +99,7 @@ def test_boxes_give_the_official_masks_of_lite_medsam() -> None:
         golden.check(f"2d/box{number}_mask", masks[number, 0])
 
 
-@pytest.mark.parametrize(("model", "code"), [("medsam", "BOX_ONLY_MODEL"), ("embedded", "NO_IMAGE_MODEL")])
+@pytest.mark.parametrize(("model", "code"), [("medsam", "PROMPT_NOT_TRAINED"), ("embedded", "NO_IMAGE_MODEL")])
 def test_models_that_cannot_be_asked_with_points_say_so(model: str, code: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_takes_points(find_model(model))

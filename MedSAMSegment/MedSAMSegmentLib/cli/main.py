@@ -13,7 +13,7 @@ import typer
 
 from ..allocator import keep_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
-from . import auto, demo, evaluate, info, models, segment, train
+from . import auto, challenge, demo, evaluate, info, models, segment, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
 app.command("auto")(auto.auto)
+app.command("challenge")(challenge.challenge)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)

@@ -23,6 +23,9 @@ Window = Annotated[
 Strategy = Annotated[str, typer.Option(help="propagate, per-slice or hybrid.")]
 Plane = Annotated[str, typer.Option(help="auto (as acquired), axial, sagittal or coronal.")]
 FullSlice = Annotated[bool, typer.Option("--full-slice", help="Show the model whole slices, not the box with context.")]
+Official = Annotated[
+    bool, typer.Option("--official", help="Do exactly what the model's published program does, to compare with it.")
+]
 NoCleanup = Annotated[bool, typer.Option("--no-cleanup", help="Keep the model's mask as it is.")]
 
 

@@ -44,7 +44,7 @@ def check_takes_points(spec: ModelSpec) -> None:
     """Refuse a model that cannot be asked with points alone.
 
     Raises:
-        UsageError: ``NO_IMAGE_MODEL``, or ``BOX_ONLY_MODEL`` for weights that were trained with boxes.
+        UsageError: ``NO_IMAGE_MODEL``, or ``PROMPT_NOT_TRAINED`` for weights that were trained with boxes.
     """
     from ..checkpoints import list_models
 
@@ -55,7 +55,7 @@ def check_takes_points(spec: ModelSpec) -> None:
         others = {item.architecture: item.name for item in reversed(list_models()) if _takes_points(item)}
         names = ", ".join(others[name] for name in IMAGE_ARCHITECTURES if name in others)
         raise UsageError(
-            "BOX_ONLY_MODEL",
+            "PROMPT_NOT_TRAINED",
             f"The model '{spec.name}' was trained with boxes, not with points.",
             f"Choose another one, for example {names}.",
         )
