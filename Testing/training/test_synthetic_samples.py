@@ -19,7 +19,7 @@ def test_the_same_seed_and_step_give_the_same_batch() -> None:
 def test_shapes_and_ranges() -> None:
     batch = make_batch(1, 0, 6, SampleOptions(slices=3, size=96))
     assert batch.images.shape == (6, 5, 96, 96)
-    assert batch.masks.shape == (6, 3, 96, 96)
+    assert batch.masks.shape == batch.images.shape
     assert batch.box_coordinates.shape == (6, 3, 3, 48, 48)
     assert float(batch.images.min()) >= 0.0
     assert float(batch.images.max()) <= 1.0
@@ -31,7 +31,7 @@ def test_a_tight_box_holds_its_mask_and_is_not_much_larger() -> None:
     batch = make_batch(2, 0, 60, SampleOptions(slices=1, size=96, jitter=0.0, looks=1))
     filled = 0
     for image_mask, rectangle, inside in zip(
-        batch.masks[:, 0], batch.rectangles[:, 0], batch.inside[:, 0], strict=True
+        batch.masks[:, 1], batch.rectangles[:, 0], batch.inside[:, 0], strict=True
     ):
         if not bool(image_mask.any()):
             continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -85,14 +85,12 @@ class CoarseNetwork(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))
         self.refine = nn.ModuleList(ResidualBlock3d(fine) for fine, _ in reversed(pairs))
         self.head = nn.Conv3d(channels[0], 1, 1)
-        place = torch.stack(torch.meshgrid(*(self.grid.place(axis) for axis in range(3)), indexing="ij"))
-        self.register_buffer("place", place, persistent=False)
 
     def forward(self, intensities: Tensor, slice_step: Tensor) -> Tensor:
         """Where the object is.
 
         Args:
-            intensities: (B, *cells) windowed to [0, 1].
+            intensities: (B, *cells) windowed to [0, 1]; the grid may be finer or coarser than the network's own.
             slice_step: (B,) distance between the scan's slices over half the box's depth: how finely the grid's
                 slice axis was really seen.
 
@@ -101,7 +99,9 @@ class CoarseNetwork(nn.Module):
         """
         batch = intensities.shape[0]
         step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
-        place = self.place.expand(batch, -1, -1, -1, -1)
+        grid = replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
+        place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+        place = place.to(intensities).expand(batch, -1, -1, -1, -1)
         image = ((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None]
         x = self.stem(torch.cat([image, place, step], dim=1).contiguous(memory_format=torch.channels_last_3d))
         levels = [x]

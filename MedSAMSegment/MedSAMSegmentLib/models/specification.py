@@ -38,6 +38,11 @@ class Preprocessing:
     """What is resampled to the size of the image before the cut-off: "logits" or "probabilities"."""
     whole_pixel_boxes: bool = False
     """Box corners are cut to whole pixels of the network's input."""
+    largest_component: bool = False
+    """Of a volume's mask the largest component is kept."""
+    next_box_margin: int | None = None
+    """Through a volume, a slice's box is the box about the mask of the slice before, so many pixels of the network's
+    input wider on each side; nothing where the official programs know single images or a memory only."""
 
     @property
     def channels(self) -> int:
@@ -140,6 +145,8 @@ def _preprocessing(reader: _Reader) -> Preprocessing:
         intensities=reader.choice("intensities", _INTENSITIES),
         interpolated=reader.choice("interpolated", _INTERPOLATED),
         whole_pixel_boxes=reader.yes_or_no("whole_pixel_boxes"),
+        largest_component=reader.yes_or_no("largest_component"),
+        next_box_margin=reader.positive_integer("next_box_margin", optional=True),
     )
     reader.finish()
     return preprocessing

@@ -17,8 +17,8 @@ class Stage:
         kind: ``"volumes"`` (the coarse network on whole boxes), ``"slices"`` (every slice on its own) or
             ``"sequences"`` (with the network's memory).
         steps: optimiser steps.
-        samples, slices: samples a batch, consecutive slices a sample (of no meaning for volumes).
-        size: rows and columns of the crop in pixels (volumes come on the coarse network's grid).
+        samples, slices: samples a batch, consecutive slices a sample; for volumes, cells along the slice axis.
+        size: rows and columns of the crop in pixels; for volumes, cells along the rows and columns.
     """
 
     kind: str
@@ -34,8 +34,11 @@ class Stage:
                 f"Unknown kind of training stage: {self.kind}.",
                 "Use volumes, slices or sequences.",
             )
-        if min(self.steps, self.samples, self.slices) < 1 or self.size % 16:
-            raise UsageError("BAD_STAGE", "A stage needs positive numbers and a crop size divisible by 16.")
+        step = 8 if self.kind == "volumes" else 16
+        if min(self.steps, self.samples, self.slices) < 1 or self.size % step:
+            raise UsageError("BAD_STAGE", f"A stage needs positive numbers and a crop size divisible by {step}.")
+        if self.kind == "volumes" and self.slices % step:
+            raise UsageError("BAD_STAGE", f"Volumes need a number of slices divisible by {step}.")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class TrainingOptions:
         learning_rate: peak of the one-cycle schedule (warm-up, then cosine to a hundredth) over all stages.
         average: decay of the running average of the weights, which is what is saved as the result.
         network: hyper-parameters given to `build_embedded`.
+        initial_weights: safetensors file whose weights the run begins with; parts that it lacks begin at random.
     """
 
     seed: int = 0
@@ -56,6 +60,7 @@ class TrainingOptions:
     average: float = 0.998
     gradient_norm: float = 1.0
     network: dict[str, Any] = dataclasses.field(default_factory=dict)
+    initial_weights: str = ""
     stages: tuple[Stage, ...] = (
         Stage("slices", 800, samples=24, slices=2, size=96),
         Stage("sequences", 800, samples=8, slices=5, size=96),

@@ -62,7 +62,7 @@ def draw_samples(network: EmbeddedNetwork | None, target: Path, seed: int = 0, c
         axes.imshow(batch.images[index, 1].numpy(), cmap="gray", vmin=0, vmax=1)
         x0, y0, x1, y1 = batch.rectangles[index, 0].tolist()
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="gold", linewidth=0.8))
-        truth = batch.masks[index, 0]
+        truth = batch.masks[index, 1]
         if bool(truth.any()):
             axes.contour(truth.numpy(), [0.5], colors="lime", linewidths=0.8)
         if logits is not None and bool((logits[index] > 0).any()):

@@ -42,7 +42,7 @@ class Batch:
 
     Attributes:
         images: (B, T + 2, S, S) in [0, 1]; slice t of the sample is images[:, t + 1].
-        masks: (B, T, S, S) 0 or 1.
+        masks: (B, T + 2, S, S) 0 or 1, of the slices that `images` shows.
         box_coordinates: (B, T, 3, S/2, S/2) position of the pixel centres of a half-resolution grid in the box: -1
         and 1
             are its faces (x, y, z of the box's own axes).
@@ -215,7 +215,7 @@ def _crop(
         torch.stack([(box_low[0] - x[0]), (box_low[1] - y[0]), (box_high[0] - x[0]), (box_high[1] - y[0])]) / pixel
     )
     common = {
-        "masks": mask[1:-1],
+        "masks": mask,
         "box_coordinates": coordinates.to(device),
         "slice_step": (step / box_half[2]).to(device),
         "inside": inside.to(device),

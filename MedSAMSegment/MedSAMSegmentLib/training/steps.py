@@ -24,6 +24,9 @@ from .volume_samples import VolumeBatch, volume_loss
 
 CONFIDENT = 6.0
 
+KNOWN_MASKS = {"none": 0.25, "below": 0.08, "above": 0.08, "neighbours": 0.12, "own": 0.1, "all": 0.37}
+"""How often which rough masks are given with a slice."""
+
 
 @dataclass
 class StepResult:
@@ -44,17 +47,25 @@ def _pick(features: ImageFeatures, rows: Tensor) -> ImageFeatures:
     )
 
 
-def rough_mask(mask: Tensor, randomness: Randomness) -> Tensor:
-    """Logits of a mask as an erring tracker would hand it on: shifted, swollen or shrunk, ragged. (B, 1, S/2, S/2)."""
-    small = F.avg_pool2d(mask[:, None], 2)
+def rough_masks(masks: Tensor, randomness: Randomness) -> Tensor:
+    """Logits of masks as an erring network would hand them on: shifted, swollen or shrunk, ragged.
+
+    Args:
+        masks: (B, C, S, S) 0 or 1, neighbouring slices as channels: they err alike.
+
+    Returns:
+        (B, C, S/2, S/2).
+    """
+    small = F.avg_pool2d(masks, 2)
     size = small.shape[-1]
     batch = small.shape[0]
-    shift = 0.04 * randomness.normal(batch, 2).to(small.device)
-    scale = 1.0 + 0.06 * randomness.normal(batch).to(small.device)
+    strength = 1.5 * randomness.rand(batch).to(small.device)
+    shift = 0.04 * randomness.normal(batch, 2).to(small.device) * strength[:, None]
+    scale = 1.0 + 0.06 * randomness.normal(batch).to(small.device) * strength
     theta = torch.zeros(batch, 2, 3, device=small.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1.0
     theta[:, :, 2] = shift
-    centre = _centre_of_mass(small)
+    centre = _centre_of_mass(small.amax(dim=1, keepdim=True))
     theta[:, :, :2] *= scale[:, None, None]
     theta[:, :, 2] += centre * (1.0 - scale[:, None])
     moved = F.grid_sample(small, F.affine_grid(theta, list(small.shape), align_corners=False), align_corners=False)
@@ -62,7 +73,7 @@ def rough_mask(mask: Tensor, randomness: Randomness) -> Tensor:
         randomness.normal(batch, 1, 9, 9).to(small.device), size=(size, size), mode="bilinear", align_corners=False
     )
     softness = 1.0 + 3.0 * randomness.rand(batch).to(small.device).view(-1, 1, 1, 1)
-    ragged = F.avg_pool2d(moved, 3, stride=1, padding=1) - 0.5 + 0.18 * coarse * randomness.uniform(0.0, 1.5)
+    ragged = F.avg_pool2d(moved, 3, stride=1, padding=1) - 0.5 + 0.18 * coarse * strength.view(-1, 1, 1, 1)
     return (ragged * 2.0 * CONFIDENT / softness).clamp(-CONFIDENT, CONFIDENT)
 
 
@@ -110,28 +121,26 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
 
 
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:
-    """All slices of the batch on their own, with or without rough masks of their neighbours."""
+    """All slices of the batch on their own, with or without rough masks of themselves and of their neighbours."""
     pictures = _pictures(batch)
     slices = pictures.shape[1]
     features = network.encode_slices(pictures.flatten(0, 1))
-    truth = batch.masks.flatten(0, 1)
-    empty = torch.zeros_like(batch.masks[:, :1])
-    padded = torch.cat([empty, batch.masks, empty], dim=1)
-    help_given = randomness.uniform(0.0, 1.0)
-    below = above = None
-    if 0.4 <= help_given < 0.6 or help_given >= 0.8:
-        below = rough_mask(padded[:, :-2].flatten(0, 1), randomness)
-    if help_given >= 0.6:
-        above = rough_mask(padded[:, 2:].flatten(0, 1), randomness)
-    if slices < 2:
-        below = above = None
+    truth = batch.masks[:, 1:-1].flatten(0, 1)
+    below = above = own = None
+    known = randomness.pick(KNOWN_MASKS)
+    if known != "none":
+        around = torch.stack([batch.masks[:, :-2], batch.masks[:, 1:-1], batch.masks[:, 2:]], dim=2).flatten(0, 1)
+        rough = rough_masks(around, randomness)
+        below = rough[:, :1] if known in ("below", "neighbours", "all") else None
+        own = rough[:, 1:2] if known in ("own", "all") else None
+        above = rough[:, 2:] if known in ("above", "neighbours", "all") else None
     prompts = SlicePrompts(
-        batch.box_coordinates.flatten(0, 1), batch.slice_step.repeat_interleave(slices), below=below, above=above
+        batch.box_coordinates.flatten(0, 1), batch.slice_step.repeat_interleave(slices), below, above, own
     )
     embedding = network.without_memory(features)
     output = network.segment_slice(embedding, features.high_resolution, prompts)
     result = slice_loss(output, truth)
-    dice = {"guided" if help_given >= 0.4 else "first": float(result.dice.mean())}
+    dice = {"first" if known == "none" else "guided": float(result.dice.mean())}
     loss = result.total
     if randomness.chance(0.25):
         clicked = _click(network, embedding, features, prompts, output, truth, randomness)
@@ -194,7 +203,7 @@ def sequence_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness
             embedding = network.condition_on_memory(own, first + later, hands)
         output = network.segment_slice(embedding, own.high_resolution, prompts)
         outputs[index] = output
-        losses.append(slice_loss(output, batch.masks[:, index]))
+        losses.append(slice_loss(output, batch.masks[:, index + 1]))
         memories.append((done, RememberedSlice(network.remember(own, output), 0)))
         pointers.append((done, output.object_pointer))
     loss = torch.stack([item.total for item in losses]).mean()
@@ -224,7 +233,7 @@ def _sweep(
     )
     own = _pick(features, rows.flatten())
     points = labels = None
-    truth = batch.masks[:, 1:-1].flatten(0, 1)
+    truth = batch.masks[:, 2:-2].flatten(0, 1)
     if randomness.chance(0.2):
         points, labels = corrective_clicks(logits[:, 1:-1].flatten(0, 1), truth, randomness)
     prompts = SlicePrompts(

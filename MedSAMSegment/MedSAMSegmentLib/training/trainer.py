@@ -57,12 +57,30 @@ class _Stream(Dataset["Batch | VolumeBatch"]):
         stage = self.options.stage_at(step)
         torch.set_num_threads(1)
         if stage.kind == "volumes":
-            return make_volume_batch(self.options.seed, step, stage.samples, CoarseGrid())
+            grid = CoarseGrid((stage.slices, stage.size, stage.size))
+            return make_volume_batch(self.options.seed, step, stage.samples, grid)
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
 
 
 def _same(batch: Batch | VolumeBatch) -> Batch | VolumeBatch:
     return batch
+
+
+def _begin_with(network: EmbeddedNetwork, weights: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        given = {name: value.float() for name, value in load_file(weights).items()}
+        surplus = network.load_state_dict(given, strict=False).unexpected_keys
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            "BAD_INITIAL_WEIGHTS", f"{weights.name} does not hold weights of this network.", "Name another file."
+        ) from error
+    if surplus:
+        raise CheckpointError(
+            "BAD_INITIAL_WEIGHTS", f"{weights.name} holds {surplus[0]}, which this network does not have."
+        )
 
 
 class Trainer:
@@ -81,6 +99,8 @@ class Trainer:
         self.workers = workers
         torch.manual_seed(options.seed)
         self.network = build_embedded(**options.network).to(self.device)
+        if options.initial_weights and not (folder / STATE_FILE).exists():
+            _begin_with(self.network, Path(options.initial_weights))
         channels_last(self.network)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         decayed = [p for p in self.network.parameters() if p.ndim > 1]

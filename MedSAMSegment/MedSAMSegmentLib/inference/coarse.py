@@ -1,0 +1,146 @@
+"""The box as the coarse network sees it (`models/coarse.py`), and its answer as any slice sees it.
+
+The grid lies along the box's own axes, so a rotated box on an oblique scan is resampled once and the network meets
+the same upright picture as ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..models.coarse import CoarseGrid
+from ..prompts.plan import SlicePlan
+from .predictor import BoxCoordinates
+
+if TYPE_CHECKING:
+    from ..volume import Geometry, IntensityRange, OrientedBox, Volume
+
+# Beyond the grid there is nothing of the object.
+_NOTHING_LOGIT = -8.0
+
+
+@dataclass(frozen=True)
+class CoarseView:
+    """A box on the coarse network's grid.
+
+    Attributes:
+        intensities: (cells) float32 in 0..1.
+        slice_step: distance between the scan's slices over half the box's depth.
+        axes: the box's own axes (0, 1, 2) that the grid's slices, rows and columns follow.
+    """
+
+    intensities: np.ndarray
+    slice_step: float
+    axes: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class CoarseMask:
+    """Where the object roughly is.
+
+    Attributes:
+        logits: (cells) > 0 is the object.
+        grid: the cells.
+        axes: see :class:`CoarseView`.
+    """
+
+    logits: torch.Tensor
+    grid: CoarseGrid
+    axes: tuple[int, int, int]
+
+    def on_slice(self, coordinates: BoxCoordinates, size: int, slices_up: int = 0) -> torch.Tensor:
+        """The coarse mask on a slice.
+
+        Args:
+            coordinates: of the slice.
+            size: rows and columns of the result, over the whole crop.
+            slices_up: look at the slice so many indices further up instead.
+
+        Returns:
+            (size, size) float32 logits.
+        """
+        local = coordinates.grid(size) + np.float32(slices_up) * coordinates.per_slice.astype(np.float32)
+        reach = np.float32(1.0 + 2.0 * self.grid.margin)
+        # `grid_sample` takes (x, y, z), that is columns, rows, slices, from -1 to 1 over the whole grid.
+        at = torch.from_numpy(local[..., list(self.axes[::-1])] / reach).to(self.logits.device)
+        sampled = F.grid_sample(
+            self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
+        )[0, 0, 0]
+        return torch.where((at.abs() <= 1.0).all(dim=-1), sampled, torch.full_like(sampled, _NOTHING_LOGIT))
+
+
+def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: CoarseGrid) -> CoarseView:
+    """Resample the box and its margin onto the grid; the scan is read slab by slab and never copied whole."""
+    axes = _slices_rows_columns(plan.box, volume.geometry, plan.plane.axis)
+    points = _cell_indices(plan.box, volume.geometry, grid, axes)
+    step = plan.plane.slice_spacing / (float(plan.box.size[axes[0]]) / 2)
+    return CoarseView(_sample(volume, points, window), step, axes)
+
+
+def _slices_rows_columns(box: OrientedBox, geometry: Geometry, axis: int) -> tuple[int, int, int]:
+    """The box axis nearest to the direction in which slices are stacked, then the others.
+
+    Args:
+        axis: array axis (0 = k) along which slices are stacked.
+    """
+    directions = geometry.direction / np.linalg.norm(geometry.direction, axis=0)
+    alignment = np.abs(np.asarray(box.axes).T @ directions[:, [2, 1, 0]])
+    first = int(alignment[:, axis].argmax())
+    across = [array_axis for array_axis in range(3) if array_axis != axis]
+    others = [number for number in range(3) if number != first]
+    if alignment[others[0], across[0]] < alignment[others[1], across[0]]:
+        others.reverse()
+    return first, others[0], others[1]
+
+
+def _cell_indices(box: OrientedBox, geometry: Geometry, grid: CoarseGrid, axes: tuple[int, int, int]) -> np.ndarray:
+    """(*cells, 3) index coordinates (k, j, i) of all cell centres."""
+    local = np.zeros((*grid.cells, 3))
+    for number, axis in enumerate(axes):
+        shape = [1, 1, 1]
+        shape[number] = -1
+        local[..., axis] = grid.place(number).double().numpy().reshape(shape)
+    lps = box.centre + (local * (np.asarray(box.size) / 2)) @ np.asarray(box.axes).T
+    return np.asarray(geometry.lps_to_index(lps))[..., ::-1]
+
+
+def _sample(volume: Volume, points: np.ndarray, window: IntensityRange) -> np.ndarray:
+    """Windowed values at index points (*cells, 3), averaged over blocks where cells are coarser than voxels.
+
+    Beyond the scan its edge repeats.
+    """
+    shape = np.array(volume.voxels.shape)
+    steps = np.stack([np.abs(np.diff(points, axis=axis)).reshape(-1, 3).max(axis=0) for axis in range(3)])
+    block = np.maximum(np.floor(steps.max(axis=0)), 1).astype(int)
+    flat = points.reshape(-1, 3)
+    start = np.clip(np.floor(flat.min(axis=0)).astype(int) - block, 0, shape - 1)
+    stop = np.clip(np.ceil(flat.max(axis=0)).astype(int) + block + 1, start + 1, shape)
+    reduced = _block_means(volume.voxels, start, stop, block)
+    place = (points - start + 0.5) / block
+    # From block counts to the -1..1 of `grid_sample`, in its order (x, y, z).
+    at = place / np.array(reduced.shape) * 2.0 - 1.0
+    sampled = F.grid_sample(
+        torch.from_numpy(reduced)[None, None],
+        torch.from_numpy(np.ascontiguousarray(at[..., ::-1], dtype=np.float32))[None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return window.apply(sampled[0, 0].numpy())
+
+
+def _block_means(voxels: np.ndarray, start: np.ndarray, stop: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Means of blocks of a part of the scan, float32; incomplete blocks at its end are of what is there."""
+    edges = [np.arange(low, high, size) for low, high, size in zip(start, stop, block, strict=True)]
+    result = np.empty(tuple(len(along) for along in edges), dtype=np.float32)
+    counts = [np.diff(np.append(along, end)) for along, end in zip(edges, stop, strict=True)]
+    for number, k in enumerate(edges[0]):
+        slab = voxels[k : min(k + block[0], stop[0]), start[1] : stop[1], start[2] : stop[2]].astype(np.float32)
+        rows = np.add.reduceat(slab.mean(axis=0), edges[1] - start[1], axis=0) / counts[1][:, None]
+        result[number] = np.add.reduceat(rows, edges[2] - start[2], axis=1) / counts[2][None, :]
+    return result
