@@ -38,6 +38,7 @@ class Prompts:
         scribbles: strokes inside or outside the object.
         lines: longest diameters.
         accepted: slices that are locked, with their mask (rows, columns); in one round ``None`` unlocks a slice.
+        reach: first and last slice that the round may change; ``None`` for all.
     """
 
     points: tuple[PointPrompt, ...] = ()
@@ -46,6 +47,7 @@ class Prompts:
     scribbles: tuple[ScribblePrompt, ...] = ()
     lines: tuple[LinePrompt, ...] = ()
     accepted: Mapping[int, np.ndarray | None] = field(default_factory=dict)
+    reach: tuple[int, int] | None = None
 
     @classmethod
     def of_points(cls, points: ArrayLike, positive: bool) -> Prompts:
@@ -60,6 +62,7 @@ class Prompts:
             self.scribbles + other.scribbles,
             self.lines + other.lines,
             MappingProxyType({**self.accepted, **other.accepted}),
+            other.reach,
         )
 
     @property
@@ -122,6 +125,18 @@ class ObjectState:
         if self.closed < len(self.rounds):
             return replace(self, rounds=(*self.rounds[:-1], self.rounds[-1] + prompts))
         return replace(self, rounds=(*self.rounds, prompts))
+
+    def reaching(self, reach: tuple[int, int] | None) -> ObjectState:
+        """The object whose next round may change the slices of ``reach`` only; itself where nothing is new."""
+        if self.closed < len(self.rounds):
+            return replace(self, rounds=(*self.rounds[:-1], replace(self.rounds[-1], reach=reach)))
+        if self.done < len(self.rounds) or reach == self.rounds[-1].reach:
+            return self
+        return replace(self, rounds=(*self.rounds, Prompts(reach=reach)))
+
+    def moved(self, box: OrientedBox) -> ObjectState:
+        """The object with another box and all its prompts; nothing of it is segmented yet."""
+        return ObjectState(box, self.rounds, closed=self.closed)
 
     def prompts(self, rounds: int | None = None) -> Prompts:
         """All prompts of the first ``rounds`` rounds together; of all rounds by default."""

@@ -99,6 +99,17 @@ class PromptedObjects:
             self._runner.plan(state, 1)
         self._history.commit(name, state)
 
+    def move_object(self, name: str, box: OrientedBox) -> None:
+        """Give an object another box; everything else that was said about it stays, and it is segmented anew.
+
+        Raises:
+            UsageError: ``UNKNOWN_OBJECT``.
+            InputError: the box does not meet the scan.
+        """
+        state = self._object(name).moved(box)
+        self._runner.plan(state, len(state.rounds))
+        self._history.commit(name, state)
+
     def remove_object(self, name: str) -> None:
         """Forget an object and its result.  Raises ``UsageError`` (``UNKNOWN_OBJECT``)."""
         self._object(name)

@@ -7,7 +7,7 @@ next one, however far it came.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import InferenceError
+from ..errors import InferenceError, UsageError
 from ..prompts import SlicePlan, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .cache import EmbeddingCache, SliceKey
@@ -109,7 +109,11 @@ class Runner:
         """The plans of the rounds that are not segmented yet; at least the last one's."""
         key = state.track.key_slice if state.track is not None else self.plan(state, 1).key_slice
         first = min(state.done, len(state.rounds) - 1)
-        return [self.plan(state, rounds + 1, key) for rounds in range(first, len(state.rounds))]
+        known = () if state.track is None else tuple(state.track.outcomes)
+        plans = [self.plan(state, rounds + 1, key) for rounds in range(first, len(state.rounds))]
+        return [
+            _reaching(plan, prompts.reach, known)[0] for plan, prompts in zip(plans, state.rounds[first:], strict=True)
+        ]
 
     def steps(self, plan: SlicePlan) -> int:
         """How often :meth:`run` yields for a plan."""
@@ -135,6 +139,8 @@ class Runner:
         for number, plan in enumerate(plans, start=first):
             prompts = state.prompts(number + 1)
             last = number == len(state.rounds) - 1
+            reach = state.rounds[number].reach
+            held: frozenset[int] = frozenset()
             if state.track is None:
                 track = self._new_track(plan)
                 key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
@@ -144,10 +150,11 @@ class Runner:
                 plan, track = self.plan(state, number + 1, state.track.key_slice), state.track
                 if not track.frame.holds(plan.bounds()):
                     track = self._new_track(plan)
+                plan, held = _reaching(plan, reach, track.outcomes)
             locked = prompts.locked()
             plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
             block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-            tracker = self._tracker(plan, track, frozenset(locked))
+            tracker = self._tracker(plan, track, held | locked.keys())
             finished = False
             try:
                 for step in tracker.steps():
@@ -298,6 +305,27 @@ def _about(plan: SlicePlan, count: int) -> list[int]:
     reach = len(inside) // 4
     offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
     return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
+
+
+def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[int]) -> tuple[SlicePlan, frozenset[int]]:
+    """A plan that changes the slices of ``reach`` only, and the slices that are held as they are ``known``.
+
+    Raises:
+        UsageError: ``EMPTY_RANGE``: the object has no slice there.
+    """
+    if reach is None:
+        return plan, frozenset()
+    wanted = [index for index in plan.slices if reach[0] <= index <= reach[1]]
+    if not wanted:
+        raise UsageError(
+            "EMPTY_RANGE",
+            f"The object lies on the slices {plan.slices[0]} to {plan.slices[-1]}, none of which is to be segmented.",
+            "Choose a range of slices that meets the box.",
+        )
+    held = frozenset(plan.slices).intersection(known).difference(wanted)
+    slices = tuple(sorted(held.union(wanted)))
+    key = plan.key_slice if plan.key_slice in slices else min(wanted, key=lambda index: abs(index - plan.key_slice))
+    return replace(plan, slices=slices, key_slice=key), held
 
 
 def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:

@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from numpy.typing import ArrayLike
 
@@ -39,13 +39,18 @@ from .settings import CleanupSettings, Settings, TrackingSettings
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-    from ..volume import Volume, Window
+    from ..volume import OrientedBox, Volume, Window
+    from .session_file import StoredSession
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(slices done, slices of all, object)``."""
 
 Cancel = Callable[[], bool]
 """Asked after every slice; ``True`` stops."""
+
+Reach = tuple[int, int] | Literal["all"] | None
+"""First and last slice of the session's plane that may change: every other keeps what was found on it, if anything was.
+``None`` is what was asked for before, or else all of them."""
 
 
 class Session(PromptedObjects):
@@ -115,6 +120,7 @@ class Session(PromptedObjects):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         on_slice: OnSlice | None = None,
+        reach: Reach = None,
     ) -> Result: ...
 
     @overload
@@ -124,6 +130,7 @@ class Session(PromptedObjects):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         on_slice: OnSlice | None = None,
+        reach: Reach = None,
     ) -> dict[str, Result]: ...
 
     def segment(
@@ -132,6 +139,7 @@ class Session(PromptedObjects):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         on_slice: OnSlice | None = None,
+        reach: Reach = None,
     ) -> Result | dict[str, Result]:
         """Segment one object, or all.
 
@@ -140,6 +148,7 @@ class Session(PromptedObjects):
             progress: see :data:`Progress`.
             cancel: see :data:`Cancel`.
             on_slice: see :data:`OnSlice`; the key slice comes first.
+            reach: see :data:`Reach`.
 
         Returns:
             The object's result; for all objects a dictionary by name.
@@ -147,7 +156,7 @@ class Session(PromptedObjects):
         Raises:
             CancelledError: ``cancel`` said so; what was done is in :attr:`results`; the next call goes on from there.
             InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``; what was done is kept, too.
-            UsageError: ``UNKNOWN_OBJECT``, ``NO_OBJECTS``, ``BOX_NEEDED``.
+            UsageError: ``UNKNOWN_OBJECT``, ``NO_OBJECTS``, ``BOX_NEEDED``, ``EMPTY_RANGE``.
             InputError: ``NOTHING_PROMPTED`` for an object of which nothing is known.
         """
         if name is not None:
@@ -157,6 +166,14 @@ class Session(PromptedObjects):
         names = [name] if name is not None else list(self._history.objects)
         for item in names:
             check_sized(self.predictor, self.model.name, item, self._object(item))
+            if reach is not None:
+                if self.settings.official and reach != "all":
+                    raise UsageError(
+                        "OPTION_CONFLICT", "The official programs segment all slices.", "Leave the range out."
+                    )
+                state = self._object(item).reaching(None if reach == "all" else reach)
+                self._runner.remaining(state)
+                self._keep(item, state)
         plans = {item: self._runner.remaining(self._object(item)) for item in names}
         total = sum(self._runner.steps(plan) for item in plans.values() for plan in item)
         done = 0
@@ -185,6 +202,22 @@ class Session(PromptedObjects):
         """:meth:`add_points`, then :meth:`segment`: only slices whose memories changed are tracked again."""
         self.add_points(name, points_lps, positive)
         return self.segment(name, progress, cancel, on_slice)
+
+    def preview(self, box: OrientedBox, slice_index: int | None = None) -> Candidate:
+        """What the model would make of a box on one slice; nothing is kept.
+
+        Args:
+            box: not of any object yet.
+            slice_index: slice of the session's plane; by default the middle one of the box.
+
+        Raises:
+            InputError: the box does not meet the scan.
+            UsageError: ``NO_SUCH_SLICE``.
+            InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``.
+        """
+        with typed_failures():
+            state = ObjectState(box)
+            return self._runner.candidates(state, None if slice_index is None else self._slice(slice_index))[0]
 
     def candidates(self, name: str, slice_index: int | None = None) -> tuple[Candidate, ...]:
         """All masks that the model offers for one slice, the one it is surest of first.
@@ -244,14 +277,36 @@ class Session(PromptedObjects):
         """
         from .session_file import read_session
 
-        stored = read_session(path)
+        return cls.restore(read_session(path), volume, model, device, checkpoint)
+
+    @classmethod
+    def restore(
+        cls,
+        stored: StoredSession,
+        volume: Volume,
+        model: str | LoadedModel | SlicePredictor | None = None,
+        device: str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> Session:
+        """As :meth:`load`, from what a session file says.
+
+        Args:
+            stored: see :func:`~MedSAMSegmentLib.inference.session_file.stored_session`.
+            volume, model, device, checkpoint: see :meth:`load`.
+            settings: instead of the stored ones.
+            cache: see :class:`Session`.
+        """
         stored.check_volume(volume_fingerprint(volume))
         session = cls(
             volume,
             stored.model.name if model is None else model,
             device,
             checkpoint=checkpoint,
-            settings=stored.settings,
+            settings=stored.settings if settings is None else settings,
+            cache=cache,
         )
         stored.check_model(session.model)
         for state in stored.objects.values():

@@ -62,14 +62,9 @@ class StoredSession:
             )
 
 
-def write_session(path: str | os.PathLike[str], session: Session) -> None:
-    """Write a session file; it appears whole or not at all.
-
-    Raises:
-        OutputError: ``SESSION_NOT_WRITTEN``.
-    """
-    target = Path(path)
-    content = {
+def session_content(session: Session) -> dict[str, Any]:
+    """What a session file says, as plain values fit for JSON; :func:`stored_session` reads it."""
+    return {
         "format": FORMAT,
         "version": VERSION,
         "software": software_version(),
@@ -78,7 +73,16 @@ def write_session(path: str | os.PathLike[str], session: Session) -> None:
         "settings": session.settings.as_dict(),
         "objects": [_object_as_dict(name, state) for name, state in session.states.items()],
     }
-    text = json.dumps(content, indent=1)
+
+
+def write_session(path: str | os.PathLike[str], session: Session) -> None:
+    """Write a session file; it appears whole or not at all.
+
+    Raises:
+        OutputError: ``SESSION_NOT_WRITTEN``.
+    """
+    target = Path(path)
+    text = json.dumps(session_content(session), indent=1)
     temporary = ""
     try:
         with tempfile.NamedTemporaryFile(
@@ -105,6 +109,11 @@ def read_session(path: str | os.PathLike[str]) -> StoredSession:
         raise _bad(f"The session file cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise _bad("The file is not a session file: it is not JSON.") from error
+    return stored_session(content)
+
+
+def stored_session(content: Any) -> StoredSession:
+    """Read :func:`session_content`'s form.  Raises ``InputError`` (``BAD_SESSION_FILE``)."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _bad("The file is not a session file.")
     if content.get("version") not in READABLE_VERSIONS:
@@ -137,6 +146,7 @@ def _object_as_dict(name: str, state: ObjectState) -> dict[str, Any]:
                     {"slice": index, **({"released": True} if mask is None else encode_runs(mask))}
                     for index, mask in prompts.accepted.items()
                 ],
+                "reach": prompts.reach,
             }
             for prompts in state.rounds
         ],
@@ -154,6 +164,7 @@ def _object_from_dict(data: Mapping[str, Any]) -> ObjectState:
             accepted=MappingProxyType(
                 {int(one["slice"]): None if one.get("released") else decode_runs(one) for one in item["accepted"]}
             ),
+            reach=_reach(item.get("reach")),
         )
         for item in data["rounds"]
     )
@@ -161,6 +172,13 @@ def _object_from_dict(data: Mapping[str, Any]) -> ObjectState:
         raise ValueError("an object without rounds")
     box = None if data["box"] is None else BoxPrompt.from_dict(data["box"]).box
     return ObjectState(box, rounds, closed=len(rounds))
+
+
+def _reach(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, last = value
+    return int(first), int(last)
 
 
 def _bad(message: str) -> InputError:
