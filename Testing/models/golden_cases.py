@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from MedSAMSegmentLib import Geometry, OrientedBox, Session, Volume
 from MedSAMSegmentLib.checkpoints import LoadedModel, find_model
 from MedSAMSegmentLib.checkpoints.loading import network_with_weights
 from MedSAMSegmentLib.inference import official_image
-from MedSAMSegmentLib.inference.official import OfficialPrompt, OfficialTracker, largest_component, network_picture
+from MedSAMSegmentLib.inference.image_predictor import ImagePredictor
+from MedSAMSegmentLib.inference.official import OfficialPrompt, OfficialTracker, network_picture
+from MedSAMSegmentLib.inference.official_volume import box_to_box
 
 Arrays = dict[str, Any]
 Prompt = tuple[Any, Any]
@@ -35,10 +38,24 @@ class _Case:
         self.network = network_with_weights(self.spec, tensors, "golden").requires_grad_(False)
         self.inputs = SimpleNamespace(**inputs)
         self.how = how
+        self.loaded = LoadedModel(self.spec, self.network, "golden", torch.device("cpu"))
 
     @torch.inference_mode()
     def stage(self, name: str) -> Arrays:
         return getattr(self, "stage_" + name)()
+
+
+def official_session(case: _Case, volume: np.ndarray, box: tuple[int, ...]) -> Session:
+    """A session that does what the official program does, with one object.
+
+    Args:
+        volume: (k, j, i) uint8.
+        box: i0, j0, k0, i1, j1, k1, first and last voxels.
+    """
+    scan = Volume(volume, Geometry.from_parts(volume.shape, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3)))
+    session = Session(scan, case.loaded, full_slice=True, official=True)
+    session.add_object("object", OrientedBox.from_index_range(scan.geometry, *box[:3], *(end + 1 for end in box[3:])))
+    return session
 
 
 class _Sam2Case(_Case):
@@ -75,8 +92,7 @@ class MedSam2Case(_Sam2Case):
 
     @cached_property
     def tracker(self) -> OfficialTracker:
-        loaded = LoadedModel(self.spec, self.network, "golden", torch.device("cpu"))
-        return OfficialTracker(loaded, self.inputs.volume)
+        return OfficialTracker(self.loaded, self.inputs.volume)
 
     @cached_property
     def key(self) -> int:
@@ -115,8 +131,12 @@ class MedSam2Case(_Sam2Case):
         return self._pass(reverse=True)
 
     def stage_union(self) -> Arrays:
-        mask = self._both_ways(OfficialPrompt(box=self._corners(self.inputs.vol_box)))
-        return {"mask3d": mask, "largest_component": largest_component(mask)}
+        """Through a session, as a user asks for it."""
+        x0, y0, x1, y1 = self.inputs.vol_box
+        session = official_session(self, self.inputs.volume, (x0, y0, self.key, x1, y1, self.key))
+        union = np.zeros(self.inputs.volume.shape, bool)
+        result = session.segment("object", on_slice=lambda _, index, mask: union.__setitem__(index, mask))
+        return {"mask3d": union, "largest_component": result.mask}
 
     def stage_mask(self) -> Arrays:
         return {"click_logits": self._prompt_mask()[:, None]}
@@ -495,34 +515,23 @@ class LiteMedSamCase(_SamCase):
         volume, box = self.inputs.volume, self.inputs.vol_box.astype(int)
         first, last = (int(z) for z in re.search(r"\[x0,y0,(\d+),x1,y1,(\d+)\]", self.how["3d/slices"]).groups())
         middle = (last - first) // 2 + first
-        mid_corners = self._corners(box, volume[middle])[0]
-        masks = np.zeros(volume.shape, np.uint8)
-        order = [*range(middle, last + 1), *range(middle - 1, first - 1, -1)]
-        boxes, logits, ious, middle_input = [], [], [], None
-        for index in order:
-            previous = index - 1 if index > middle else index + 1
-            follows = index != middle and masks[previous].any()
-            corners = official_image.box_around(masks[previous], self.spec, margin=3) if follows else mid_corners
-            prepared, embedding = self._encode(volume[index])
-            middle_input = prepared if index == middle else middle_input
-            decoded = self.network.decode(embedding, *_box_prompt(corners[None]))
-            whole = self._at_image_size(decoded.low_res_logits, volume[index])
-            masks[index] = official_image.is_inside(whole, self.spec)[0, 0].numpy()
-            boxes.append(corners.astype(np.int64))
-            logits.append(decoded.low_res_logits)
-            ious.append(decoded.iou)
+        session = official_session(self, volume, (*box[:2], first, *box[2:], last))
+        encoded = session._runner._encoded  # each slice once, for both
+        steps = list(box_to_box(ImagePredictor(self.loaded), encoded, first, last, {middle: tuple(box)}))
+        order = [step.index for step in steps]
+        result = session.segment("object")
         arrays: Arrays = {}
         for number in range(2):
             slice_, threshold = re.search(r"volume\[(\d+)\] > (\d+)", self.how[f"3d/next_box{number}"]).groups()
             mask = volume[int(slice_)] > int(threshold)
-            arrays[f"next_box{number}"] = official_image.box_around(mask, self.spec, margin=3).astype(np.int64)
+            arrays[f"next_box{number}"] = official_image.box_around(mask, self.spec).astype(np.int64)
         return arrays | {
             "slices": np.array(order),
-            "boxes_256": np.stack(boxes),
-            "low_res": torch.stack(logits),
-            "iou": torch.stack(ious),
-            "network_input_mid": middle_input,
-            "segs": masks,
+            "boxes_256": np.stack([step.box for step in steps]).astype(np.int64),
+            "low_res": torch.stack([step.low_res_logits for step in steps]),
+            "iou": torch.stack([step.estimate for step in steps]),
+            "network_input_mid": self._encode(volume[middle])[0],
+            "segs": result.mask.astype(np.uint8),
         }
 
 

@@ -82,7 +82,7 @@ def test_medsam_interpolates_probabilities() -> None:
 def test_the_box_around_a_mask_stays_within_the_picture() -> None:
     mask = np.zeros((60, 80), bool)
     mask[0:10, 70:80] = True
-    box = official_image.box_around(mask, find_model("lite-medsam"), margin=3)
+    box = official_image.box_around(mask, find_model("lite-medsam"))
     assert box[1] == 0 and box[2] <= 256 and 215 <= box[0] <= 225 and 30 <= box[3] <= 37
 
 

@@ -23,7 +23,7 @@ of the object: a rectangle of the project, whose edges lie half a pixel further 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,10 +136,20 @@ class OfficialTracker:
         self._pending_corrections: dict[int, dict[int, SliceState]] = {}
         self._directions: dict[int, bool] = {}
 
-    def both_ways(self, key_slice: int, prompts: Sequence[OfficialPrompt]) -> Iterator[OfficialStep]:
+    def both_ways(
+        self,
+        key_slice: int,
+        prompts: Sequence[OfficialPrompt],
+        elsewhere: Mapping[int, OfficialPrompt] | None = None,
+    ) -> Iterator[OfficialStep]:
         """Track the prompted objects (one prompt each) forward, start afresh, and track them in reverse.
 
         The key slice is yielded once a pass.  Stop iterating to cancel.
+
+        Args:
+            key_slice: where both passes begin.
+            prompts: one an object.
+            elsewhere: of the first object on further slices; both passes are told all of them.
         """
         total = len(self.slices) + (key_slice > 0)  # from slice 0 there is no reverse pass
         done = 0
@@ -147,6 +157,8 @@ class OfficialTracker:
             self.reset()
             for number, prompt in enumerate(prompts):
                 self.prompt(key_slice, number, prompt)
+            for index, prompt in (elsewhere or {}).items():
+                self.prompt(index, 0, prompt)
             for index, logits in self.propagate(key_slice, reverse):
                 done += 1
                 yield OfficialStep(index, logits, done, total)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from .official_resize import resize
+from .official_resize import resize, resize_by_area
 
 if TYPE_CHECKING:
     from ..models.specification import ModelSpec
@@ -102,15 +102,21 @@ def is_inside(values: Tensor, spec: ModelSpec) -> Tensor:
     return values > (0.5 if spec.preprocessing.interpolated == "probabilities" else 0.0)
 
 
-def box_around(mask: np.ndarray, spec: ModelSpec, margin: int) -> np.ndarray:
-    """(4,) x0, y0, x1, y1 of the box around a mask (H, W), in pixels of the network's input and ``margin`` wider.
+def box_around(mask: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """(4,) x0, y0, x1, y1 of the box about a mask (H, W), in pixels of the network's input, wider by the margin that
+    the model's program for volumes has (``Preprocessing.next_box_margin``).
 
-    This is how LiteMedSAM's program prompts the next slice.  The mask must not be empty; the box stays within the
-    network's input.
+    This is how MedSAM's and LiteMedSAM's programs prompt the next slice.  The mask must not be empty; the box stays
+    within the network's input.
     """
-    resized = resize(mask.astype(np.uint8), network_size(spec, mask.shape), spec.preprocessing.filter)
-    rows, columns = np.nonzero(resized)
-    size = spec.image_size
+    size, margin = spec.image_size, spec.preprocessing.next_box_margin or 0
+    shape = network_size(spec, mask.shape)
+    if spec.preprocessing.filter == "area":
+        mask = resize_by_area(mask.astype(np.uint8), shape)
+    else:
+        nearest = [np.arange(new) * old // new for new, old in zip(shape, mask.shape, strict=True)]
+        mask = mask[np.ix_(*nearest)]
+    rows, columns = np.nonzero(mask)
     low = np.maximum((columns.min() - margin, rows.min() - margin), 0)
     high = np.minimum((columns.max() + margin, rows.max() + margin), size)
     return np.concatenate([low, high]).astype(np.float64)

@@ -58,7 +58,7 @@ Keep = Callable[[ObjectState], None]
 
 
 @dataclass
-class _Stopwatch:
+class Stopwatch:
     """Seconds since it was made."""
 
     begun: float = field(default_factory=time.perf_counter)
@@ -133,7 +133,7 @@ class Runner:
             keep: see :data:`Keep`.
             on_slice: see :data:`OnSlice`.
         """
-        watch = _Stopwatch()
+        watch = Stopwatch()
         state = replace(state, closed=len(state.rounds))
         first = len(state.rounds) - len(plans)
         for number, plan in enumerate(plans, start=first):
@@ -195,7 +195,7 @@ class Runner:
         return tuple(sorted(found, key=lambda candidate: -candidate.score))
 
     def _surest_slice(
-        self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None, watch: _Stopwatch
+        self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None, watch: Stopwatch
     ) -> int:
         """The slice about the box's middle on which the network trusts its mask the most.
 
@@ -222,7 +222,7 @@ class Runner:
         A window the user chose is kept.
         """
         settings = self.predictor.crop
-        if self.settings.full_slice:
+        if self.settings.full_slice or _is_whole(plan):
             frame = CropFrame.whole(plan.plane, settings)
         else:
             frame = CropFrame.around(plan.bounds(), plan.plane, settings)
@@ -259,7 +259,7 @@ class Runner:
         state: ObjectState,
         track: Track,
         block: LogitBlock,
-        watch: _Stopwatch,
+        watch: Stopwatch,
         complete: bool,
     ) -> Result:
         outcomes, prompts = track.outcomes, state.prompts()
@@ -305,6 +305,12 @@ def _about(plan: SlicePlan, count: int) -> list[int]:
     reach = len(inside) // 4
     offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
     return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
+
+
+def _is_whole(plan: SlicePlan) -> bool:
+    """Whether the object may lie anywhere on the slices: there is nothing to crop."""
+    rows, columns = plan.plane.shape
+    return plan.bounds() == (-0.5, -0.5, columns - 0.5, rows - 0.5)
 
 
 def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[int]) -> tuple[SlicePlan, frozenset[int]]:

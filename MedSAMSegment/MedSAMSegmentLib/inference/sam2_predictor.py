@@ -52,6 +52,7 @@ class Sam2Predictor:
         network = loaded.network
         if not isinstance(network, SAM2):
             raise TypeError("Sam2Predictor needs a SAM2 network")
+        self.loaded = loaded
         self.network = network.eval()
         self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
         self.memory_capacity = network.options.number_of_memories - 1

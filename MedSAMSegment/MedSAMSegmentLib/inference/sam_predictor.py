@@ -67,6 +67,7 @@ class SamPredictor:
         network, spec = loaded.network, loaded.spec
         if not isinstance(network, SAM):
             raise TypeError("SamPredictor needs a SAM network")
+        self.loaded = loaded
         self.network = network.eval()
         self.identity = f"{spec.architecture}:{loaded.weights_sha256}"
         self.understands = spec.prompts

@@ -31,6 +31,7 @@ from ..prompts import prompts_on_slices
 from .cache import EmbeddingCache
 from .fingerprint import volume_fingerprint
 from .history import History, ObjectState
+from .official_runner import OfficialRunner
 from .predictor import SlicePredictor, open_predictor
 from .prompting import PromptedObjects, check_sized, check_trained
 from .result import Result
@@ -109,7 +110,8 @@ class Session(PromptedObjects):
         self.fingerprint = volume_fingerprint(volume)
         predictor, identity = open_predictor(model, device, checkpoint)
         cache = EmbeddingCache() if cache is None else cache
-        super().__init__(Runner(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache))
+        kind = OfficialRunner if settings.official else Runner
+        super().__init__(kind(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache))
 
     # ---- segmentation ----------------------------------------------------------------------------------------------
 
