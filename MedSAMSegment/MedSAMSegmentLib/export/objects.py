@@ -34,6 +34,9 @@ class ExportedObject:
         box: the prompt, for pictures.
         scores: confidence 0..1 by slice number, for pictures.
         colour: 8-bit red, green, blue; default by name, see :func:`coloured`.
+        probabilities: (k, j, i), 0..1, for fractional segmentations; ``None`` where only the mask is known.
+        tracking_uid: identity of the object over time, kept from the segment it continues; empty for a new one.
+        codes: standard codes; default by name.
     """
 
     name: str
@@ -41,11 +44,14 @@ class ExportedObject:
     box: OrientedBox | None = None
     scores: Mapping[int, float] = field(default_factory=dict)
     colour: Colour | None = None
+    probabilities: np.ndarray | None = None
+    tracking_uid: str = ""
+    codes: Terminology | None = None
 
     @property
     def terminology(self) -> Terminology | None:
-        """Standard codes of what the name means; ``None`` for a name that is no known structure."""
-        return terminology_for(self.name)
+        """Standard codes of what the object is; ``None`` for a name that is no known structure."""
+        return self.codes or terminology_for(self.name)
 
 
 def coloured(objects: Sequence[ExportedObject]) -> list[Colour]:
