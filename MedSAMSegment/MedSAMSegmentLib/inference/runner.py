@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ import torch
 from ..errors import InferenceError, UsageError
 from ..prompts import SlicePlan, plan_slices
 from .assembly import LogitBlock, finished_mask
+from .box_tracker import BoxTracker
 from .cache import EmbeddingCache, SliceKey
+from .coarse import SeesBox, view_box
 from .crop import CropFrame
 from .history import ObjectState, Track
 from .outcome import confidence, stability
@@ -117,6 +120,8 @@ class Runner:
 
     def steps(self, plan: SlicePlan) -> int:
         """How often :meth:`run` yields for a plan."""
+        if self._sees_box(plan) is not None:
+            return len(plan.slices)
         return len(plan.slices) * (2 if is_revised(self.predictor, plan, self.settings.tracking) else 1)
 
     def run(
@@ -203,7 +208,7 @@ class Runner:
         the plan's own key slice stays.
         """
         candidates = _about(plan, self.predictor.key_candidates)
-        told = plan.points or plan.masks or plan.boxes or not plan.box_is_drawn
+        told = plan.points or plan.masks or plan.boxes or not plan.box_is_drawn or track.found is not None
         if len(candidates) < 2 or told or self.settings.tracking.strategy == "per-slice":
             return plan.key_slice
         best = (-1.0, plan.key_slice)
@@ -229,7 +234,19 @@ class Runner:
         window = self.intensities
         if self.predictor.local_contrast and self.settings.window == "auto":
             window = local_window(self.volume, plan.plane, frame, plan.slices, window)
-        return Track(frame, window, plan.key_slice)
+        found = None
+        sees_box = self._sees_box(plan)
+        if sees_box is not None and sees_box.grid is not None:
+            found = sees_box.find(view_box(self.volume, plan, window, sees_box.grid))
+        return Track(frame, window, plan.key_slice, found=found)
+
+    def _sees_box(self, plan: SlicePlan) -> SeesBox | None:
+        """The network, where it is to look at the whole box before single slices."""
+        automatic = self.settings.tracking.strategy == "auto" and not self.settings.full_slice
+        predictor = self.predictor
+        if automatic and plan.box_is_drawn and isinstance(predictor, SeesBox) and predictor.grid is not None:
+            return predictor
+        return None
 
     def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
         predictor = self.predictor
@@ -240,7 +257,8 @@ class Runner:
             key = SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
             return self.cache.get(key, lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
 
-        return Tracker(
+        kind = Tracker if track.found is None else partial(BoxTracker, found=track.found)
+        return kind(
             predictor,
             features,
             self.volume.geometry,
@@ -310,7 +328,7 @@ def _about(plan: SlicePlan, count: int) -> list[int]:
 def _is_whole(plan: SlicePlan) -> bool:
     """Whether the object may lie anywhere on the slices: there is nothing to crop."""
     rows, columns = plan.plane.shape
-    return plan.bounds() == (-0.5, -0.5, columns - 0.5, rows - 0.5)
+    return bool(np.allclose(plan.bounds(), (-0.5, -0.5, columns - 0.5, rows - 0.5), atol=1e-6))
 
 
 def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[int]) -> tuple[SlicePlan, frozenset[int]]:
