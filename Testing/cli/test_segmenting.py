@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from MedSAMSegmentLib.cli.boxes import collect_objects, read_prompts
-from MedSAMSegmentLib.errors import InputError, UsageError
 from MedSAMSegmentLib.inference import Session
 from MedSAMSegmentLib.phantom import Phantom
-from MedSAMSegmentLib.volume import OrientedBox, read_labelmap, read_volume, write_roi
+from MedSAMSegmentLib.volume import read_labelmap, read_volume
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -43,71 +41,6 @@ def test_without_json_people_read_stdout(run, scan: Path, kidney: str, tmp_path:
     result = run("segment", scan, "--box", kidney, "-o", tmp_path / "m.nii.gz")
     assert result.status == 0 and "object 1" in result.out
     assert str(tmp_path / "m.nii.gz") in result.out.replace("\n", "")
-
-
-def test_the_same_box_in_every_coordinate_system_gives_the_same_prompt(phantom: Phantom) -> None:
-    geometry = phantom.volume.geometry
-    low, high = np.array((-20.0, -30.0, -40.0)), np.array((40.0, 10.0, 25.0))
-    flip = np.array((-1, -1, 1))
-    texts = {"lps": [*low, *high], "ras": [*(low * flip), *(high * flip)]}
-    boxes = {
-        space: collect_objects(geometry, [",".join(map(str, numbers))], space, [], [], [])[0].box
-        for space, numbers in texts.items()
-    }
-    assert np.allclose(boxes["lps"].corners_lps().min(0), low) and np.allclose(boxes["lps"].corners_lps().max(0), high)
-    assert np.allclose(boxes["ras"].centre, boxes["lps"].centre) and np.allclose(boxes["ras"].size, boxes["lps"].size)
-    by_index = collect_objects(geometry, ["3,4,5,10,20,9"], "ijk", [], [], ["a"])[0]
-    assert by_index.name == "a" and by_index.box.mask(geometry).sum() == 7 * 16 * 4
-
-
-def test_boxes_from_slicer_and_prompt_files(phantom: Phantom, tmp_path: Path) -> None:
-    geometry = phantom.volume.geometry
-    box = OrientedBox.from_corners_lps((-20, -30, -40), (40, 10, 25))
-    write_roi(tmp_path / "r.mrk.json", [("liver", box), ("spleen", box)])
-    prompts = {
-        "space": "ijk",
-        "objects": [
-            {"name": "a", "box": [3, 4, 5, 10, 20, 9], "points": [{"position": [5, 6, 7], "positive": False}]},
-            {"name": "b", "space": "ras", "box": [20, 30, -40, -40, -10, 25]},
-        ],
-    }
-    (tmp_path / "p.json").write_text(json.dumps(prompts))
-    found = collect_objects(
-        geometry, ["3,4,5,10,20,9"], "ijk", [tmp_path / "r.mrk.json"], [tmp_path / "p.json"], ["first", "second"]
-    )
-    assert [item.name for item in found] == ["first", "second", "spleen", "a", "b"]
-    ((position, inside),) = found[3].points
-    assert np.allclose(position, geometry.index_to_lps((5, 6, 7))) and not inside
-    assert np.allclose(found[4].box.centre, box.centre) and np.allclose(found[4].box.size, box.size)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "no json",
-        "[]",
-        '{"objects": []}',
-        '{"objects": [{"name": "a"}]}',
-        '{"objects": [{"box": [1, 2, 3, 4, 5, "6"]}]}',
-        '{"objects": [{"box": [1, 2, 3, 4, 5, NaN]}]}',
-        '{"objects": [{"box": [0, 0, 0, 9, 9, 9], "points": [7]}]}',
-        '{"objects": [{"box": [0, 0, 0, 9, 9, 9], "points": [{"position": [1, 2]}]}]}',
-    ],
-)
-def test_bad_prompt_files_are_refused(phantom: Phantom, tmp_path: Path, content: str) -> None:
-    (tmp_path / "p.json").write_text(content)
-    with pytest.raises(InputError) as caught:
-        read_prompts(tmp_path / "p.json", phantom.volume.geometry)
-    assert caught.value.code == "BAD_PROMPTS_FILE"
-
-
-def test_names_must_be_clear(phantom: Phantom) -> None:
-    geometry = phantom.volume.geometry
-    boxes = ["0,0,0,9,9,9", "0,0,0,9,9,9"]
-    for labels, code in ((["a", "b", "c"], "TOO_MANY_LABELS"), (["a", "a"], "DUPLICATE_NAME")):
-        with pytest.raises(UsageError) as caught:
-            collect_objects(geometry, boxes, "ijk", [], [], labels)
-        assert caught.value.code == code
 
 
 def test_a_saved_session_gives_the_same_mask_again(run, scan: Path, kidney: str, tmp_path: Path) -> None:
@@ -176,6 +109,30 @@ def test_ctrl_c_keeps_what_is_done(scan: Path, kidney: str, phantom: Phantom, tm
     assert 1 <= len(answer["objects"]) < 300 and answer["outputs"] == [str(tmp_path / "m.nii")]
     labels = read_labelmap(tmp_path / "m.nii")
     assert labels.geometry.is_close(phantom.volume.geometry) and labels.voxels.any()
+
+
+def test_ctrl_c_in_the_demo_keeps_the_organs_done(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupt comes with the first slice of the second organ."""
+    from contextlib import contextmanager
+
+    from MedSAMSegmentLib.cli import demo
+    from MedSAMSegmentLib.cli.console import Output
+
+    @contextmanager
+    def interrupting(output: Output, description: str):
+        def update(done: int, total: int, what: str) -> None:
+            if what == "spleen":
+                signal.raise_signal(signal.SIGINT)
+
+        yield update
+
+    monkeypatch.setattr(demo, "OBJECTS", ("left kidney", "spleen"))
+    monkeypatch.setattr(Output, "progress", interrupting)
+    result = run("demo", "-o", tmp_path, "--json")
+    answer = result.json
+    assert (result.status, result.code) == (130, "CANCELLED")
+    assert answer["dice"]["left kidney"] > 0.5
+    assert all(Path(path).is_file() for path in answer["files"].values()) and "mask" in answer["files"]
 
 
 def test_the_demo_runs_offline_and_writes_everything(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

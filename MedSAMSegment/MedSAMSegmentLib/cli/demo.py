@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import CancelledError, OutputError
 from .console import Output, cancel_on_interrupt, new_table
 from .options import Device, Json
 
@@ -25,12 +26,11 @@ def demo(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Another seed, another abdomen.", min=0)] = 0,
     json: Json = False,
-) -> None:
+) -> int:
     """Segment a computed abdominal CT from one box an organ, and compare the masks with the truth.
 
     Writes the scan, the boxes, the masks (NIfTI and Slicer segmentation) and a picture.
     """
-    from ..errors import OutputError
     from ..inference import Session
     from ..phantom import make_phantom
 
@@ -47,21 +47,28 @@ def demo(
     session = Session(phantom.volume, model, device)
     for name, box in boxes.items():
         session.add_object(name, box)
+    cancelled: CancelledError | None = None
     with cancel_on_interrupt() as cancel, printer.progress("segmenting") as progress:
-        session.segment(None, progress, cancel)
-    scores = {name: _dice(session, phantom, name) for name in OBJECTS}
+        try:
+            session.segment(None, progress, cancel)
+        except CancelledError as error:
+            cancelled = error
+    scores = {name: _dice(session, phantom, name) for name in session.results}
     files = _write(session, phantom, output, scores)
     seconds = time.perf_counter() - started
+    summary = {
+        "model": session.model.as_dict(),
+        "seed": seed,
+        "dice": {name: round(value, 4) for name, value in scores.items()},
+        "files": {kind: str(path) for kind, path in files.items()},
+        "seconds": round(seconds, 2),
+    }
+    if cancelled is not None:
+        printer.error(cancelled, **summary)
+        return cancelled.exit_status
     _show(printer, session, scores, files, seconds)
-    printer.emit(
-        {
-            "model": session.model.as_dict(),
-            "seed": seed,
-            "dice": {name: round(value, 4) for name, value in scores.items()},
-            "files": {kind: str(path) for kind, path in files.items()},
-            "seconds": round(seconds, 2),
-        }
-    )
+    printer.emit(summary)
+    return 0
 
 
 def tight_box(phantom: Phantom, name: str) -> OrientedBox:
@@ -90,32 +97,31 @@ def _write(session: Session, phantom: Phantom, folder: Path, scores: dict[str, f
     from ..export import write_nifti_array, write_result
     from ..inference import labelmap
     from ..volume import write_roi
-    from .segment import exported_objects
+    from .results import exported_objects, shown_window
 
-    files = {
-        "scan": folder / "phantom.nii.gz",
-        "boxes": folder / "boxes.mrk.json",
+    files = {"scan": folder / "phantom.nii.gz", "boxes": folder / "boxes.mrk.json", "session": folder / "session.json"}
+    write_nifti_array(files["scan"], phantom.volume.voxels, phantom.volume.geometry, "computed phantom")
+    write_roi(files["boxes"], [(name, session.box(name)) for name in OBJECTS])
+    session.save(files["session"])
+    if not session.results:
+        return files
+    masks = {
         "mask": folder / "mask.nii.gz",
         "segmentation": folder / "segmentation.seg.nrrd",
         "picture": folder / "picture.png",
-        "session": folder / "session.json",
     }
-    write_nifti_array(files["scan"], phantom.volume.voxels, phantom.volume.geometry, "computed phantom")
-    write_roi(files["boxes"], [(name, session.box(name)) for name in OBJECTS])
-    objects: list[Any] = exported_objects(session)
-    subtitle = "Dice " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
-    for kind in ("mask", "segmentation", "picture"):
+    for path in masks.values():
         write_result(
-            files[kind],
+            path,
             session.volume,
-            objects,
+            exported_objects(session),
             labels=labelmap(session.results),
             axis=session.plane.axis,
+            window=shown_window(session),
             title=f"{session.volume.name} · {session.model.name}",
-            subtitle=subtitle,
+            subtitle="Dice " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()),
         )
-    session.save(files["session"])
-    return files
+    return files | masks
 
 
 def _show(printer: Output, session: Session, scores: dict[str, float], files: dict[str, Path], seconds: float) -> None:

@@ -39,7 +39,7 @@ def evaluate(
     checkpoint: Checkpoint = None,
     device: Device = "auto",
     window: Window = "auto",
-    strategy: Strategy = "propagate",
+    strategy: Strategy = "auto",
     plane: Plane = "auto",
     full_slice: FullSlice = False,
     no_cleanup: NoCleanup = False,

@@ -20,7 +20,7 @@ Checkpoint = Annotated[Path | None, typer.Option(help="Your own weights for the 
 Window = Annotated[
     str, typer.Option(help="Grey values: auto, percentile, a CT preset such as liver or lung, or LEVEL/WIDTH.")
 ]
-Strategy = Annotated[str, typer.Option(help="propagate, per-slice or hybrid.")]
+Strategy = Annotated[str, typer.Option(help="auto, propagate, per-slice or hybrid.")]
 Plane = Annotated[str, typer.Option(help="auto (as acquired), axial, sagittal or coronal.")]
 FullSlice = Annotated[bool, typer.Option("--full-slice", help="Show the model whole slices, not the box with context.")]
 Official = Annotated[

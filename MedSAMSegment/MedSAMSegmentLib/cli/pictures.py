@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
+def is_picture_file(scan: Path, volume: Volume) -> bool:
+    """Whether a scan is a two-dimensional picture; a TIFF of several pages is a volume."""
+    return scan.is_file() and scan.name.lower().endswith(PICTURE_SUFFIXES) and volume.voxels.shape[0] == 1
+
+
 def picture_colours(scan: Path, volume: Volume, window: str) -> np.ndarray | None:
     """The colours (rows, columns, 3) uint8 of a picture that is read as one slice, unless a window was chosen.
 
     ``None`` for everything else: volumes, and pictures with other than 8 bits a channel.
     """
-    if window != "auto" or not scan.is_file() or volume.voxels.shape[0] != 1:
-        return None
-    if not scan.name.lower().endswith(PICTURE_SUFFIXES):
+    if window != "auto" or not is_picture_file(scan, volume):
         return None
     from ..volume.readers.picture import read_colours
 
@@ -33,6 +36,14 @@ def picture_colours(scan: Path, volume: Volume, window: str) -> np.ndarray | Non
 def remarks(volume: Volume, colours: np.ndarray | None) -> list[str]:
     """What reading the scan was remarked on; not that colours were turned to grey where the colours are shown."""
     return [text for text in volume.notes if colours is None or "luminance" not in text]
+
+
+def whole_slice(volume: Volume, window: IntensityRange) -> np.ndarray:
+    """(rows, columns) uint8: the only slice of a picture through a window."""
+    from ..inference.automatic_volume import slice_picture
+    from ..prompts import SlicePlane
+
+    return slice_picture(volume, SlicePlane.along(volume.geometry, 0), 0, window)
 
 
 def shown_slices(

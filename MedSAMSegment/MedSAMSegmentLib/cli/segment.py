@@ -1,21 +1,22 @@
-"""``medsamsegment segment``: boxes on a scan become masks in files."""
+"""``medsamsegment segment``: boxes and other prompts on a scan become masks in files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import CancelledError, UsageError
-from .console import Output, cancel_on_interrupt, new_table
+from .console import Output, cancel_on_interrupt
 from .options import (
     Checkpoint,
     Device,
     FullSlice,
     Json,
     NoCleanup,
+    Official,
     Plane,
     Scan,
     Series,
@@ -23,10 +24,26 @@ from .options import (
     Window,
     series_of,
 )
+from .prompt_options import (
+    Boxes,
+    Labels,
+    Lines,
+    Masks,
+    OutsidePoints,
+    OutsideScribbles,
+    Points,
+    PromptFiles,
+    PromptOptions,
+    Rois,
+    Scribbles,
+    SliceBoxes,
+    Space,
+)
 
 if TYPE_CHECKING:
     from ..inference import Session
     from ..volume import Volume
+    from .prompted import PromptedObject
 
 
 def segment(
@@ -40,44 +57,63 @@ def segment(
             " of a 2-D picture the mask, and sheet:FILE.png the contact sheet).",
         ),
     ],
-    box: Annotated[
-        list[str] | None,
-        typer.Option(help="x0,y0,z0,x1,y1,z1; by default voxel ranges i0,j0,k0,i1,j1,k1, upper end exclusive."),
-    ] = None,
-    space: Annotated[str, typer.Option(help="What --box counts in: ijk, or mm in lps or ras.")] = "ijk",
-    roi: Annotated[list[Path] | None, typer.Option(help="3D Slicer ROI file (.mrk.json).")] = None,
-    prompts: Annotated[list[Path] | None, typer.Option(help="JSON file with named boxes and clicks.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Name of an object; one for each --box, then --roi.")] = None,
+    box: Boxes = None,
+    space: Space = "ijk",
+    roi: Rois = None,
+    point: Points = None,
+    outside_point: OutsidePoints = None,
+    scribble: Scribbles = None,
+    outside_scribble: OutsideScribbles = None,
+    line: Lines = None,
+    slice_box: SliceBoxes = None,
+    mask: Masks = None,
+    prompts: PromptFiles = None,
+    label: Labels = None,
     model: Annotated[str | None, typer.Option(help="Name of a model, see medsamsegment models.")] = None,
     checkpoint: Checkpoint = None,
     window: Window = "auto",
     device: Device = "auto",
-    strategy: Strategy = "propagate",
+    strategy: Strategy = "auto",
     plane: Plane = "auto",
     full_slice: FullSlice = False,
+    official: Official = False,
     no_cleanup: NoCleanup = False,
+    multimask: Annotated[
+        bool,
+        typer.Option(
+            "--multimask", help="Write all masks the model offers on each object's key slice, to choose from."
+        ),
+    ] = False,
     session: Annotated[
         Path | None,
-        typer.Option(help="With boxes: save prompts and settings here. Without: repeat the session saved here."),
+        typer.Option(help="With prompts: save them and the settings here. Without: repeat the session saved here."),
     ] = None,
     series: Series = None,
     json: Json = False,
 ) -> int:
-    """Segment what the boxes hold and write the masks.
+    """Segment what is prompted and write the masks.
+
+    A picture (PNG, JPEG, TIFF) with boxes or points is segmented whole and in colour, as the model's own program does
+    it; everything else through the volume.
 
     Example: medsamsegment segment scan.nii.gz --box 120,80,30,190,150,52 --label liver -o liver.seg.nrrd -o liver.png
     """
     from ..export import check_output
     from ..volume import Window as IntensityWindow
     from ..volume import read_volume
-    from .boxes import check_space, collect_objects
+    from .positions import check_space
 
     output = Output(json)
-    prompted = bool(box or roi or prompts)
-    if not prompted and session is None:
-        raise UsageError("NO_BOX", "There is nothing to segment.", "Give a --box, a --roi, --prompts or a --session.")
-    choices = _Choices(model, checkpoint, window, device, strategy, plane, full_slice, no_cleanup)
-    if not prompted:
+    given = PromptOptions(
+        *(box or (), space, roi or (), prompts or (), label or (), point or (), outside_point or (), scribble or ()),
+        *(outside_scribble or (), line or (), slice_box or (), mask or ()),
+    )
+    if not given.any_given and session is None:
+        raise UsageError(
+            "NO_BOX", "There is nothing to segment.", "Give a --box, --roi, --point, --line, --prompts or a --session."
+        )
+    choices = _Choices(model, checkpoint, window, device, strategy, plane, full_slice, official, no_cleanup)
+    if not given.any_given:
         choices.refuse_settings()
     # Whatever can be refused without reading the scan is refused first.
     check_space(space)
@@ -86,35 +122,29 @@ def segment(
         check_output(target)
 
     volume = read_volume(scan, series_of(series))
+    objects = given.objects(volume.geometry) if given.any_given else []
+    if objects and session is None and choices.goes_as_picture(scan, volume, objects):
+        return _picture(output, choices, scan, volume, objects, outputs, multimask)
     for text in volume.notes:
         output.note(text)
-    if session is not None and not prompted:
+    if session is not None and not objects:
         from ..inference import Session
 
         job = Session.load(session, volume, model, device, checkpoint)
     else:
-        objects = collect_objects(volume.geometry, box or (), space, roi or (), prompts or (), label or ())
         job = choices.session(volume)
         for item in objects:
-            job.add_object(item.name, item.box)
-            for position, inside in item.points:
-                job.add_points(item.name, [position], inside)
+            item.add_to(job)
         if session is not None:
             job.save(session)
-    cancelled = _run(output, job)
-    written = _write(job, outputs, scan)
-    summary = summarise(job, scan, written)
-    if cancelled is not None:
-        output.error(cancelled, **summary)
-        return cancelled.exit_status
-    _show(output, job, written)
-    output.emit(summary)
-    return 0
+    if multimask:
+        return _offer(output, job, scan, outputs)
+    return _volume(output, job, scan, outputs)
 
 
 @dataclass(frozen=True)
 class _Choices:
-    """The options that decide how a session segments."""
+    """The options that decide how is segmented."""
 
     model: str | None
     checkpoint: Path | None
@@ -123,15 +153,17 @@ class _Choices:
     strategy: str
     plane: str
     full_slice: bool
+    official: bool
     no_cleanup: bool
 
     def refuse_settings(self) -> None:
         """A session file brings its own settings.  Raises ``UsageError`` (``OPTION_CONFLICT``)."""
         given = {
             "--window": self.window != "auto",
-            "--strategy": self.strategy != "propagate",
+            "--strategy": self.strategy != "auto",
             "--plane": self.plane != "auto",
             "--full-slice": self.full_slice,
+            "--official": self.official,
             "--no-cleanup": self.no_cleanup,
         }
         conflict = next((name for name, is_given in given.items() if is_given), None)
@@ -139,6 +171,16 @@ class _Choices:
             raise UsageError(
                 "OPTION_CONFLICT", f"{conflict} is decided by the session file.", "Leave it out, or give new boxes."
             )
+
+    def goes_as_picture(self, scan: Path, volume: Volume, objects: list[PromptedObject]) -> bool:
+        """Whether the model has a program of its own for this: a picture, prompted with boxes and clicks."""
+        from ..checkpoints import find_model
+        from ..inference.image_predictor import IMAGE_ARCHITECTURES
+        from .pictures import is_picture_file
+
+        if not is_picture_file(scan, volume) or not all(item.is_box_and_points for item in objects):
+            return False
+        return find_model(self.model or "embedded").architecture in IMAGE_ARCHITECTURES
 
     def session(self, volume: Volume) -> Session:
         from ..inference import Session
@@ -151,99 +193,89 @@ class _Choices:
             window=self.window,
             plane=self.plane,
             strategy=self.strategy,
-            full_slice=self.full_slice,
+            full_slice=self.full_slice or self.official,
+            official=self.official,
             cleanup=not self.no_cleanup,
         )
 
 
-def _run(output: Output, session: Session) -> CancelledError | None:
-    """Segment every object; a cancelled run keeps what is done."""
+def _volume(output: Output, session: Session, scan: Path, outputs: list[str]) -> int:
+    """Segment every object through the volume; a cancelled run keeps what is done."""
+    from .results import show_results, summarise, write_results
+
+    cancelled: CancelledError | None = None
     with cancel_on_interrupt() as cancel, output.progress("segmenting") as progress:
         try:
             session.segment(None, progress, cancel)
         except CancelledError as error:
-            return error
-    return None
+            cancelled = error
+    written = write_results(session, outputs, scan)
+    summary = summarise(session, scan, written)
+    if cancelled is not None:
+        output.error(cancelled, **summary)
+        return cancelled.exit_status
+    show_results(output, session, written)
+    output.emit(summary)
+    return 0
 
 
-def _write(session: Session, targets: list[str], scan: Path) -> list[Path]:
-    """Write every output once; objects the run did not reach are left out."""
-    from ..export import write_result
-    from ..inference import labelmap
-    from ..volume import Window as IntensityWindow
+def _offer(output: Output, session: Session, scan: Path, outputs: list[str]) -> int:
+    """Write what the model offers on the key slice of every object."""
+    from .candidates import describe_offered, offered_in, show_offered, write_offered
+    from .results import shown_window, summarise
 
-    results = session.results
-    if not results:
-        return []
-    labels = labelmap(results)
-    low, high = session.intensities
-    window = IntensityWindow.parse(f"{(low + high) / 2}/{high - low}")
+    offered = offered_in(session)
+    subtitle = f"{session.model.name} · masks to choose from"
     title = scan.name or scan.resolve().name
-    subtitle = f"{session.model.name} · " + ", ".join(f"{r.name} {r.millilitres:.1f} ml" for r in results.values())
-    return [
-        write_result(
-            target,
-            session.volume,
-            exported_objects(session),
-            labels=labels,
-            axis=session.plane.axis,
-            window=window,
-            title=title,
-            subtitle=subtitle,
-        )
-        for target in dict.fromkeys(targets)
-    ]
+    axis, window = session.plane.axis, shown_window(session)
+    written = write_offered(offered, session.volume, axis, outputs, window, title, subtitle)
+    show_offered(output, offered, written)
+    output.note("Segment the whole object from the one that is meant: --mask NAME=FILE with that mask alone.")
+    output.emit({**summarise(session, scan, written), "objects": describe_offered(offered)})
+    return 0
 
 
-def exported_objects(session: Session) -> list[Any]:
-    """The session's results as the writers take them."""
-    from ..export import ExportedObject
+def _picture(
+    output: Output,
+    choices: _Choices,
+    scan: Path,
+    volume: Volume,
+    objects: list[PromptedObject],
+    outputs: list[str],
+    multimask: bool,
+) -> int:
+    """Segment a picture the model's own way."""
+    from ..checkpoints import find_model, load_model
+    from ..inference.provenance import ModelIdentity
+    from ..volume import Window as IntensityWindow
+    from .candidates import describe_offered, show_offered, write_offered
+    from .picture_segment import check_understood, describe_picture, segment_picture
+    from .pictures import picture_colours, remarks, whole_slice
 
-    return [
-        ExportedObject(name, result.mask, session.box(name), result.scores) for name, result in session.results.items()
-    ]
-
-
-def summarise(session: Session, scan: Path, written: list[Path]) -> dict[str, Any]:
-    """The machine-readable outcome."""
-    return {
+    window = IntensityWindow.parse(choices.window)
+    colours = picture_colours(scan, volume, choices.window)
+    for text in remarks(volume, colours):
+        output.note(text)
+    check_understood(find_model(choices.model or "embedded"), objects)
+    model = load_model(choices.model or "embedded", choices.checkpoint, choices.device)
+    image = colours if colours is not None else whole_slice(volume, window.resolve(volume))
+    found, seconds, cancelled = segment_picture(output, model, image, volume.geometry, objects, multimask)
+    written = []
+    if found:
+        subtitle = f"{model.spec.name} · the whole picture, as its own program shows it"
+        boxes = {item.name: item.box for item in objects if item.box is not None}
+        written = write_offered(found, volume, 0, outputs, window, scan.name, subtitle, boxes)
+    summary = {
         "scan": str(scan),
-        "model": session.model.as_dict(),
-        "settings": session.settings.as_dict(),
-        "notes": list(session.volume.notes),
-        "objects": [
-            {
-                "name": result.name,
-                "complete": result.complete,
-                "voxels": result.voxels,
-                "millilitres": round(result.millilitres, 4),
-                "key_slice": result.key_slice,
-                "slices_for_review": list(result.slices_for_review()),
-                "scores": {str(index): round(score, 4) for index, score in sorted(result.scores.items())},
-                "seconds": {stage: round(value, 4) for stage, value in result.timings.items()},
-            }
-            for result in session.results.values()
-        ],
+        "model": ModelIdentity(model.spec.name, model.spec.architecture, model.weights_sha256).as_dict(),
+        "settings": {"window": window.name, "full_slice": True, "official": True},
+        "notes": remarks(volume, colours),
+        "objects": describe_offered(found) if multimask else describe_picture(found, seconds),
         "outputs": [str(path) for path in written],
     }
-
-
-def _show(output: Output, session: Session, written: list[Path]) -> None:
-    from rich.text import Text
-
-    table = new_table()
-    for heading in ("object", "voxels", "ml", "seconds", "look again at slice"):
-        table.add_column(heading, justify="left" if heading == "object" else "right")
-    for result in session.results.values():
-        table.add_row(
-            Text(result.name),
-            f"{result.voxels:,}",
-            f"{result.millilitres:.1f}",
-            f"{result.timings.get('total', 0.0):.1f}",
-            ", ".join(map(str, result.slices_for_review())),
-        )
-        if result.voxels == 0:
-            output.note(f"Nothing was found in the box of {result.name!r}.")
-    output.say(table)
-    for path in written:
-        output.say(Text(str(path)))
+    if cancelled is not None:
+        output.error(cancelled, **summary)
+        return cancelled.exit_status
+    show_offered(output, found, written)
+    output.emit(summary)
+    return 0

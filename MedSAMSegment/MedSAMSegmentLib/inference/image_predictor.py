@@ -163,6 +163,17 @@ class ImagePredictor:
         values = self.at_image_size(candidates.logits, encoded.shape)
         return official_image.is_inside(values, self.spec).cpu().numpy()
 
+    def scores(self, candidates: MaskCandidates) -> np.ndarray:
+        """(B, M) how far each mask can be trusted, 0..1: estimated overlap x stability; stability alone for weights
+        whose estimate was never trained.
+        """
+        inner = (candidates.logits > 1).flatten(2).sum(dim=2)
+        outer = (candidates.logits > -1).flatten(2).sum(dim=2)
+        stability = torch.where(outer > 0, inner / outer.clamp(min=1), 1.0)
+        if self.spec.estimates_overlap:
+            stability = stability * candidates.ious.float().clamp(0, 1)
+        return stability.cpu().numpy()
+
     def _tokens(
         self,
         shape: tuple[int, int],

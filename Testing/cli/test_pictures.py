@@ -1,0 +1,145 @@
+"""Two-dimensional pictures on the command line: what the models' own programs compute."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from MedSAMSegmentLib.checkpoints import find_model
+from MedSAMSegmentLib.models.build import build_model
+from PIL import Image
+
+PARITY = Path(os.environ.get("MEDSAM_PARITY_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "parity"))
+needs_golden = pytest.mark.skipif(
+    not (PARITY / "golden").is_dir(), reason=f"no golden arrays in {PARITY.name}; set MEDSAM_PARITY_DIR"
+)
+
+
+def tool(name: str) -> ModuleType:
+    """A module of the parity folder, under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"command_parity_{name}", PARITY / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def golden_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LiteMedSAM's file with the golden weights."""
+    info = json.loads((PARITY / "golden" / "lite_medsam.json").read_text())
+    weights = tool("weights").make_weights(str(PARITY / "keys" / "lite_medsam.json"), info["weights_seed"])
+    path = tmp_path_factory.mktemp("weights") / "lite_medsam.pth"
+    torch.save({name: torch.from_numpy(value.copy()) for name, value in weights.items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def mobile_sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileSAM's file with weights of no meaning."""
+    torch.manual_seed(0)
+    network = build_model(find_model("mobile-sam"))
+    path = tmp_path_factory.mktemp("weights") / "mobile_sam.pt"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A pink cell on purple."""
+    rows, columns = np.mgrid[:90, :120]
+    disc = (rows - 40) ** 2 + (columns - 60) ** 2 < 400
+    Image.fromarray(np.where(disc[..., None], [220, 150, 190], [90, 40, 120]).astype(np.uint8)).save(
+        tmp_path / "cell.png"
+    )
+    return tmp_path / "cell.png"
+
+
+@needs_golden
+def test_a_picture_gets_the_mask_of_the_published_program(run, golden_weights: Path, tmp_path: Path) -> None:
+    inputs = tool("inputs").make_inputs(0)
+    golden = tool("golden").Golden("lite_medsam", folder=str(PARITY / "golden"))
+    Image.fromarray(inputs["image"]).save(tmp_path / "image.png")
+    for number, name in enumerate(("box", "box2")):
+        box = ",".join(str(int(value)) for value in inputs[name])
+        result = run(
+            *("segment", tmp_path / "image.png", "--box", box, "--model", "lite-medsam"),
+            *("--checkpoint", golden_weights, "-o", tmp_path / "mask.png", "--json"),
+        )
+        assert result.status == 0, result.err
+        mask = np.asarray(Image.open(tmp_path / "mask.png"))
+        golden.check(f"2d/box{number}_mask", mask > 0)
+        assert result.json["objects"][0]["voxels"] == (mask == 1).sum()
+        assert not any("luminance" in note for note in result.json["notes"]), "colours were shown"
+
+
+@needs_golden
+def test_challenge_pictures_get_the_labels_of_the_published_program(run, golden_weights: Path, tmp_path: Path) -> None:
+    inputs = tool("inputs").make_inputs(0)
+    golden = tool("golden").Golden("lite_medsam", folder=str(PARITY / "golden"))
+    (tmp_path / "imgs").mkdir()
+    boxes = np.stack([inputs["box"], inputs["box2"]]).astype(int)
+    np.savez_compressed(tmp_path / "imgs" / "2D_image.npz", imgs=inputs["image"], boxes=boxes)
+    result = run(
+        *("challenge", tmp_path / "imgs", tmp_path / "segs", "--model", "lite-medsam"),
+        *("--checkpoint", golden_weights, "--official", "--json"),
+    )
+    assert result.status == 0, result.err
+    golden.check("2d/segs", np.load(tmp_path / "segs" / "2D_image.npz")["segs"])
+
+
+def test_clicks_and_candidates_on_a_picture(run, picture: Path, mobile_sam: Path, tmp_path: Path) -> None:
+    options = ("--model", "mobile-sam", "--checkpoint", mobile_sam, "-o", tmp_path / "m.seg.nrrd", "--json")
+    one = run("segment", picture, "--point", "60,40", "--outside-point", "5,5", "--label", "cell", *options)
+    assert one.status == 0, one.err
+    assert [item["name"] for item in one.json["objects"]] == ["cell"]
+    three = run("segment", picture, "--point", "60,40", "--multimask", *options)
+    assert three.status == 0, three.err
+    scores = [item["score"] for item in three.json["objects"][0]["candidates"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+
+
+def test_everything_on_a_picture(run, picture: Path, mobile_sam: Path, tmp_path: Path) -> None:
+    """With weights of no meaning only the way from the options to the files counts."""
+    result = run(
+        *("auto", picture, "--model", "mobile-sam", "--checkpoint", mobile_sam, "--points-per-side", "2"),
+        *("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--box-nms-thresh", "1"),
+        *(
+            "-o",
+            tmp_path / "labels.png",
+            "-o",
+            f"sheet:{tmp_path / 'sheet.png'}",
+            "-o",
+            tmp_path / "m.seg.nrrd",
+            "--json",
+        ),
+    )
+    assert result.status == 0, result.err
+    objects = result.json["objects"]
+    assert objects and all(item["slices"]["0"]["area"] == item["voxels"] > 0 for item in objects)
+    assert {"predicted_iou", "stability_score", "bbox", "point_coords", "crop_box"} <= objects[0]["slices"]["0"].keys()
+    labels = np.asarray(Image.open(tmp_path / "labels.png"))
+    assert labels.shape == (90, 120) and labels.max() == len(objects)
+    assert (tmp_path / "m.seg.nrrd").read_bytes().count(b"_Name:=object") == len(objects)
+
+
+def test_what_cannot_be_looked_at_alone_is_refused(run, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.png"
+    for arguments, status, code in (
+        (["--model", "medsam"], 2, "PROMPT_NOT_TRAINED"),
+        (["--model", "embedded"], 2, "NO_IMAGE_MODEL"),
+        (["--model", "sam-vit-b", "--points-per-side", "0"], 2, "BAD_SETTING"),
+        (["--model", "sam-vit-b", "--slices", "3:9"], 2, "BAD_SLICES"),
+    ):
+        result = run("auto", picture, *arguments, "-o", output, "--json")
+        assert (result.status, result.code) == (status, code)
+    clicks = run("segment", picture, "--point", "60,40", "--model", "lite-medsam", "-o", output, "--json")
+    assert (clicks.status, clicks.code) == (2, "PROMPT_NOT_TRAINED") and not output.exists()
