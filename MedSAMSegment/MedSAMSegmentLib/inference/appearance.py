@@ -1,10 +1,11 @@
 """What an object looks like to an image encoder, and whether a mask on another slice still shows the same.
 
 A network without memory draws a mask into any box, also where the object has ended or the mask has slid onto its
-neighbour.  Its embedding knows better: each of its cells under the new mask is compared with the mean of the object and
-the mean of its surroundings on slices segmented before (nearest prototype, as in few-shot segmentation: Wang et al.,
-"PANet", ICCV 2019, arXiv:1908.06391).  No threshold on absolute similarities is needed, which differ from model to
-model.
+neighbour.  Its embedding knows better: each of its cells under the new mask is compared with the object and with its
+surroundings on slices segmented before (nearest prototype, as in few-shot segmentation: Wang et al., "PANet", ICCV 2019,
+arXiv:1908.06391).  The object has a prototype for each quarter and its surroundings one for each of eight directions:
+its neighbours differ, and one mean of them all would be like none.  No threshold on absolute similarities is needed,
+which differ from model to model.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+_INSIDE_PARTS, _AROUND_PARTS = 4, 8
+
+# An object that hardly differs from its surroundings cannot be told from them; its share is not blown up further.
+_LEAST_PURITY = 0.1
+
+
 @dataclass(frozen=True)
 class Appearance:
     """An object and its surroundings on one slice.
 
     Attributes:
-        inside, around: (C,) unit vectors, mean embeddings.
+        inside, around: (C, n) unit vectors, mean embeddings of the object's parts and of its surroundings' parts.
         purity: the part of the object's own cells that are nearer to ``inside``; low for objects of several tissues.
     """
 
@@ -50,9 +57,9 @@ def appearance_of(embedding: Tensor, covered: Tensor) -> Appearance | None:
     if not (covered > 0).any() or not (around > 0).any():
         return None
     cells = _directions(embedding)
-    inside_mean, around_mean = (F.normalize((cells * weight).sum(dim=(1, 2)), dim=0) for weight in (covered, around))
-    alone = Appearance(inside_mean, around_mean, 1.0)
-    return Appearance(inside_mean, around_mean, _share(cells, covered, [alone]))
+    inside = _means(cells, covered, _sectors(covered, _INSIDE_PARTS))
+    outside = _means(cells, around, _sectors(covered, _AROUND_PARTS))
+    return Appearance(inside, outside, _share(cells, covered, inside, outside))
 
 
 def likeness(embedding: Tensor, covered: Tensor, remembered: Sequence[Appearance]) -> float:
@@ -68,8 +75,10 @@ def likeness(embedding: Tensor, covered: Tensor, remembered: Sequence[Appearance
     """
     if not (covered > 0).any():
         return 0.0
-    purity = max(min(item.purity for item in remembered), 1e-3)
-    return min(_share(_directions(embedding), covered, remembered) / purity, 1.0)
+    inside = torch.cat([item.inside for item in remembered], dim=1)
+    around = torch.cat([item.around for item in remembered], dim=1)
+    purity = max(min(item.purity for item in remembered), _LEAST_PURITY)
+    return min(_share(_directions(embedding), covered, inside, around) / purity, 1.0)
 
 
 def _directions(embedding: Tensor) -> Tensor:
@@ -78,12 +87,25 @@ def _directions(embedding: Tensor) -> Tensor:
     return F.normalize(centred, dim=0)
 
 
-def _share(cells: Tensor, covered: Tensor, remembered: Sequence[Appearance]) -> float:
-    """The part of the covered area whose cells are nearer to an object than to any surroundings."""
-    inside = torch.stack([item.inside for item in remembered])
-    around = torch.stack([item.around for item in remembered])
-    nearer = torch.einsum("nc,chw->nhw", inside, cells).amax(0) > torch.einsum("nc,chw->nhw", around, cells).amax(0)
-    return float((covered * nearer).sum() / covered.sum())
+def _share(cells: Tensor, covered: Tensor, inside: Tensor, around: Tensor) -> float:
+    """The part of the covered area whose cells are nearer to the object than to its surroundings."""
+    nearest_inside, nearest_around = (torch.einsum("cn,chw->nhw", kind, cells).amax(0) for kind in (inside, around))
+    return float((covered * (nearest_inside > nearest_around)).sum() / covered.sum())
+
+
+def _means(cells: Tensor, weights: Tensor, sectors: Tensor) -> Tensor:
+    """(C, n) unit vectors: the mean cell of each sector that has a weight."""
+    parts = [weights * (sectors == number) for number in sectors.unique()]
+    return torch.stack([F.normalize((cells * part).sum(dim=(1, 2)), dim=0) for part in parts if part.any()], dim=1)
+
+
+def _sectors(covered: Tensor, count: int) -> Tensor:
+    """(h, w): in which of ``count`` directions from the mask's middle each cell lies."""
+    rows, columns = (torch.arange(side, dtype=covered.dtype, device=covered.device) for side in covered.shape)
+    total = covered.sum()
+    row, column = (covered.sum(dim=1) * rows).sum() / total, (covered.sum(dim=0) * columns).sum() / total
+    turn = torch.atan2(rows[:, None] - row, columns[None, :] - column) / (2 * torch.pi) + 0.5
+    return (turn * count).long().clamp(0, count - 1)
 
 
 def _surroundings(covered: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ from .prompt_points import FIRST_CORNER, PROMPT_LOGIT_LIMIT, SECOND_CORNER, Plac
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
 
-# The next slice's box is wider than the mask by three of 256 pixels, as in LiteMedSAM's program.
-_BOX_MARGIN = 3 / 256
+# The next slice's box is wider than the mask on each side by this part of the picture, so that the object may move and
+# grow; the boxes MedSAM was trained with were wider by up to as much (20 of 1024 pixels).
+_BOX_MARGIN = 20 / 1024
 
 # Where less than half of a mask looks like the object, it is no longer the object.
 _LEAST_LIKENESS = 0.5
@@ -120,7 +121,7 @@ class SamPredictor:
         """From the mask of the last good slice; from the 3-D box's rectangle where that is empty."""
         nearest = min(bank, key=lambda entry: abs(entry.slices), default=None)
         followed: FollowedSlice | None = None if nearest is None else nearest.memory
-        corners = [] if followed is None else self._box_about(followed.logits, prompt)
+        corners = [] if nearest is None else self._box_about(nearest.memory.logits, prompt, abs(nearest.slices))
         if followed is None or not corners:
             return self._decoded(features, [], [], box_corners(prompt), None, multimask=False)
         shown = followed.logits if "mask" in self.understands else None
@@ -179,8 +180,8 @@ class SamPredictor:
         """The network's estimate, 0..1; the mask's stability stands in where the estimate was not trained."""
         return min(max(estimate, 0.0), 1.0) if self._estimates_overlap else stability(logits)
 
-    def _box_about(self, logits: torch.Tensor, prompt: SlicePrompt) -> Places:
-        """Two corners around a mask, a little wider, in pixels of the crop; nothing around an empty one.
+    def _box_about(self, logits: torch.Tensor, prompt: SlicePrompt, slices: int) -> Places:
+        """Two corners around the mask of a slice so many slices away, a little wider; nothing around an empty one.
 
         What the user's 3-D box leaves no room for is left out.
         """
@@ -188,7 +189,7 @@ class SamPredictor:
         if len(found) == 0:
             return []
         size = prompt.frame.size
-        scale, margin = size / logits.shape[-1], _BOX_MARGIN * size
+        scale, margin = size / logits.shape[-1], _BOX_MARGIN * size * slices
         (top, left), (bottom, right) = found.amin(0).tolist(), found.amax(0).tolist()
         low = np.array([left, top]) * scale - margin
         high = (np.array([right, bottom]) + 1) * scale - 1 + margin
