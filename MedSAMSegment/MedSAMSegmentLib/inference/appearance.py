@@ -2,10 +2,10 @@
 
 A network without memory draws a mask into any box, also where the object has ended or the mask has slid onto its
 neighbour.  Its embedding knows better: each of its cells under the new mask is compared with the object and with its
-surroundings on slices segmented before (nearest prototype, as in few-shot segmentation: Wang et al., "PANet", ICCV 2019,
-arXiv:1908.06391).  The object has a prototype for each quarter and its surroundings one for each of eight directions:
-its neighbours differ, and one mean of them all would be like none.  No threshold on absolute similarities is needed,
-which differ from model to model.
+surroundings on slices segmented before (nearest prototype, as in few-shot segmentation: Wang et al., "PANet", ICCV
+2019, arXiv:1908.06391).  The object has a prototype for each quarter and its surroundings one for each of eight
+directions: its neighbours differ, and one mean of them all would be like none.  No threshold on absolute similarities
+is needed, which differ from model to model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
 
 _INSIDE_PARTS, _AROUND_PARTS = 4, 8
 
