@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,9 @@ def find_command(
     client = open_client(known)
     matches: list[dict[str, str]] = with_retries(lambda: client.find(query), known.attempts, known.wait)
     if matches:
-        columns = [column for column in COLUMNS[query.level] if any(match[column] for match in matches)]
+        # What was given is not repeated in every line.
+        columns = [key for key in COLUMNS[query.level] if key not in (study and "StudyInstanceUID",)]
+        columns = [column for column in columns if any(match[column] for match in matches)]
         table = new_table()
         for column in columns:
             table.add_column(_heading(column), overflow="fold", no_wrap=column.endswith("UID"))
@@ -255,15 +258,15 @@ def _heading(keyword: str) -> str:
     }[keyword]
 
 
-def _print_wide(output: Output, table: Any, matches: list[Match], columns: list[str]) -> None:
+def _print_wide(output: Output, table: Any, matches: Sequence[Match], columns: list[str]) -> None:
     """As wide as its content: UIDs are there to be copied, and a folded one cannot be."""
-    from .console import console
+    from rich.cells import cell_len
+    from rich.console import Console
 
     if output.json:
         return
-    stream = console(error_stream=False)
-    width = sum(max(len(_heading(column)), *(len(match[column]) for match in matches)) + 2 for column in columns)
-    stream.print(table, highlight=False, width=max(width, stream.width), crop=False, no_wrap=True)
+    widths = [max(cell_len(text) for text in (_heading(column), *(m[column] for m in matches))) for column in columns]
+    Console(width=sum(widths) + 3 * len(columns)).print(table, highlight=False)
 
 
 def _delivery(delivery: Delivery) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class WebClient:
         from dicomweb_client.api import DICOMwebClient
 
         archive = self.archive
-        session = requests.Session()
+        session = _session()
         # Neither proxies nor certificates nor passwords (.netrc) of the environment: patients' data go where the
         # configuration says, and REQUESTS_CA_BUNDLE would override ca_file.
         session.trust_env = False
@@ -148,6 +148,21 @@ class WebClient:
                 raise connection_lost() from None
             except requests.exceptions.ConnectionError as error:
                 raise _connection_error(error) from None
+
+
+def _session() -> requests.Session:
+    import requests
+
+    class Session(requests.Session):
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            """Wild cards as they are, blanks as %20: PS3.18 8.3.4 has neither ``%2A`` nor ``+``, and Orthanc's plugin
+            takes both for what they look like."""
+            prepared = super().prepare_request(request)
+            address, mark, terms = str(prepared.url).partition("?")
+            prepared.url = address + mark + terms.replace("%2A", "*").replace("%3F", "?").replace("+", "%20")
+            return prepared
+
+    return Session()
 
 
 def _adapter(archive: WebArchive) -> Any:

@@ -125,6 +125,11 @@ class DimseClient:
         roles = [build_role(kind, scp_role=True) for kind in classes]
         handlers = [(evt.EVT_C_STORE, arrived)]
         with self._association("fetching", contexts, ext_neg=roles, evt_handlers=handlers) as association:
+            for context in association.accepted_contexts:
+                # Orthanc accepts classes it does not know without confirming our role, and then sends over them all the
+                # same; without this pynetdicom would turn those objects away.
+                if context.abstract_syntax in classes:
+                    context._as_scp = True
             for status, _ in association.send_c_get(identifier, _GET):
                 if refusal:
                     raise refusal[0]

@@ -22,8 +22,8 @@ from .queue import ACCEPTED, DIFFERS, OPEN, REFUSED, SENDING, VERIFIED, WAITING,
 #: Writes the BINARY form of a LABELMAP segmentation: from the first path to the second.
 BinaryForm = Callable[[Path, Path], None]
 
-#: After these the archive certainly does not have the object: it said no, or was never reached.  After any other failure
-#: it may have it, and is asked before the object is sent again.
+#: After these the archive certainly does not have the object: it said no, or was never reached.  After any other
+#: failure it may have it, and is asked before the object is sent again.
 _NOT_STORED = frozenset(
     (
         *("PACS_UNREACHABLE", "PACS_ASSOCIATION", "PACS_AE_TITLE", "PACS_TLS", "PACS_LOGIN", "PACS_REDIRECTED"),

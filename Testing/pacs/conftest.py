@@ -1,0 +1,136 @@
+"""A real archive for the tests of this folder, and a command line called in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs the extra pacs")
+pytest.importorskip("dicomweb_client", reason="needs the extra pacs")
+pytest.importorskip("highdicom", reason="needs the extra dicom")
+
+from MedSAMSegmentLib.cli.main import main
+from orthanc_server import AE_TITLE, PASSWORD, PLUGIN, PROGRAM, USER, WHY_NOT, Orthanc
+from pacs_objects import NAME, PATIENT, Study, write_contours, write_report, write_segmentation, write_study
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one run of ``medsamsegment pacs`` left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+    @property
+    def code(self) -> str:
+        return self.json["error"]["code"]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """A study, and one file of each kind made of it."""
+
+    study: Study
+    binary: Path
+    labelmap: Path
+    contours: Path
+    report: Path
+
+    @property
+    def results(self) -> list[Path]:
+        return [self.binary, self.labelmap, self.contours, self.report]
+
+
+Pacs = Callable[..., Answer]
+
+
+@pytest.fixture
+def pacs(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pacs:
+    """``pacs("find", "dimse", …)`` with ``--json``; nothing but stdout ever holds the patient's name or number."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(*arguments: object) -> Answer:
+        capfd.readouterr()
+        status = main(["pacs", *map(str, arguments), "--json"])
+        answer = Answer(status, *capfd.readouterr())
+        for secret in (NAME, NAME.split("^")[0], PATIENT, PASSWORD):
+            assert secret not in answer.err
+            assert secret not in answer.out or arguments[0] == "find"
+        return answer
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    folder = tmp_path_factory.mktemp("objects")
+    study = write_study(folder / "ct")
+    binary = write_segmentation(study, folder / "binary.dcm")
+    return Objects(
+        study,
+        binary,
+        write_segmentation(study, folder / "labelmap.dcm", labelmap=True),
+        write_contours(study, folder / "contours.dcm"),
+        write_report(study, folder / "report.dcm", binary),
+    )
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """An empty archive that runs."""
+    if PROGRAM is None or PLUGIN is None:
+        pytest.skip(WHY_NOT)
+    (tmp_path / "orthanc").mkdir()
+    server = Orthanc(tmp_path / "orthanc")
+    server.start()
+    yield server
+    server.kill()
+
+
+def dimse_table(name: str, port: int, **more: object) -> str:
+    """A table of the configuration for a DIMSE archive on this computer."""
+    return table(name, protocol="dimse", host="127.0.0.1", port=port, **{"ae_title": AE_TITLE, "tls": False, **more})
+
+
+def web_table(name: str, url: str, **more: object) -> str:
+    """A table of the configuration for a DICOMweb archive."""
+    return table(name, protocol="dicomweb", url=url, **{"tls": False, "user": USER, "password": PASSWORD, **more})
+
+
+def table(name: str, **keys: object) -> str:
+    keys = {"timeout": 5, "wait": 0.1, **keys}
+    return f"[archives.{name}]\n" + "".join(
+        f"{key} = {value if isinstance(value, str) and value.startswith('{') else json.dumps(value)}\n"
+        for key, value in keys.items()
+    )
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``configure(table, …)`` writes the configuration and makes it the one that is used."""
+
+    def write(*tables: str) -> Path:
+        path = tmp_path / "pacs.toml"
+        path.write_text("\n".join(tables), "utf-8")
+        path.chmod(0o600)
+        monkeypatch.setenv("MEDSAMSEGMENT_PACS", str(path))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def both(orthanc: Orthanc, configure: Callable[..., Path]) -> Orthanc:
+    """The archive under two names: ``dimse`` and ``web``."""
+    configure(dimse_table("dimse", orthanc.dicom_port), web_table("web", orthanc.url))
+    return orthanc

@@ -1,0 +1,113 @@
+"""A real archive: Orthanc with its DICOMweb plugin, on this computer's loopback, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from base64 import b64encode
+from pathlib import Path
+
+PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
+PLUGIN = next(
+    (
+        path
+        for folder in ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins", "/usr/local/share/orthanc/plugins")
+        for path in Path(folder).glob("libOrthancDicomWeb.so*")
+    ),
+    None,
+)
+WHY_NOT = "needs Orthanc with its DICOMweb plugin (Debian: apt-get install orthanc orthanc-dicomweb)"
+
+USER, PASSWORD = "reader", "correct horse"
+AE_TITLE, OUR_AE_TITLE = "TESTPACS", "MEDSAMSEG"
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Orthanc:
+    """Start it, kill it, start it again: what it stored stays, unless it runs from an empty folder."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder, self.settings = folder, settings
+        self.dicom_port, self.http_port = free_port(), free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
+
+    def start(self) -> None:
+        configuration = {
+            "Name": "TEST",
+            "StorageDirectory": str(self.folder / "store"),
+            "IndexDirectory": str(self.folder / "index"),
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": True,
+            "RegisteredUsers": {USER: PASSWORD},
+            "DicomAet": AE_TITLE,
+            "DicomPort": self.dicom_port,
+            "DicomCheckCalledAet": True,
+            "DicomAlwaysAllowEcho": False,
+            "DicomAlwaysAllowFind": False,
+            "DicomAlwaysAllowGet": False,
+            "DicomAlwaysAllowStore": False,
+            "DicomModalities": {
+                "us": {
+                    "AET": OUR_AE_TITLE,
+                    "Host": "127.0.0.1",
+                    "Port": 11112,
+                    "AllowEcho": True,
+                    "AllowFind": True,
+                    "AllowGet": True,
+                    "AllowStore": True,
+                }
+            },
+            "UnknownSopClassAccepted": True,
+            "OverwriteInstances": False,
+            "Plugins": [str(PLUGIN)],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **self.settings,
+        }
+        path = self.folder / "orthanc.json"
+        path.write_text(json.dumps(configuration), "utf-8")
+        log = open(self.folder / "orthanc.log", "ab")  # noqa: SIM115 -- the process writes to it
+        self.process = subprocess.Popen([str(PROGRAM), str(path)], stdout=log, stderr=log, cwd=self.folder)
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise RuntimeError("Orthanc ended: " + (self.folder / "orthanc.log").read_text("utf-8")[-2000:])
+            try:
+                self.get("/system")
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("Orthanc does not answer")
+
+    def kill(self) -> None:
+        """As when the power fails."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def get(self, path: str) -> object:
+        """Its own REST interface, to look from the other side at what it has."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}")
+        request.add_header("Authorization", "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+            return json.load(answer)
+
+    def count(self) -> int:
+        """How many objects it has."""
+        instances = self.get("/instances")
+        assert isinstance(instances, list)
+        return len(instances)
