@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -94,6 +95,26 @@ def test_challenge_pictures_get_the_labels_of_the_published_program(run, golden_
     )
     assert result.status == 0, result.err
     golden.check("2d/segs", np.load(tmp_path / "segs" / "2D_image.npz")["segs"])
+
+
+@needs_golden
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.8, 5.0)])
+def test_challenge_volumes_get_the_labels_of_the_published_program(
+    run, golden_weights: Path, tmp_path: Path, spacing: tuple[float, float, float]
+) -> None:
+    inputs = tool("inputs").make_inputs(0)
+    golden = tool("golden").Golden("lite_medsam", folder=str(PARITY / "golden"))
+    first, last = re.search(r"\[x0,y0,(\d+),x1,y1,(\d+)\]", golden.meta["3d/slices"]["how"]).groups()
+    x0, y0, x1, y1 = inputs["vol_box"].astype(int)
+    (tmp_path / "imgs").mkdir()
+    boxes = np.array([[x0, y0, int(first), x1, y1, int(last)]])
+    np.savez_compressed(tmp_path / "imgs" / "3D_volume.npz", imgs=inputs["volume"], boxes=boxes, spacing=spacing)
+    result = run(
+        *("challenge", tmp_path / "imgs", tmp_path / "segs", "--model", "lite-medsam"),
+        *("--checkpoint", golden_weights, "--official", "--json"),
+    )
+    assert result.status == 0, result.err
+    golden.check("3d/segs", np.load(tmp_path / "segs" / "3D_volume.npz")["segs"])
 
 
 def test_clicks_and_candidates_on_a_picture(run, picture: Path, mobile_sam: Path, tmp_path: Path) -> None:

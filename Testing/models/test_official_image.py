@@ -59,6 +59,14 @@ def test_places_go_with_the_pixels() -> None:
     assert cut.tolist() == [[23, 36]]
 
 
+def test_whole_pixels_survive_the_way_through_millimetres() -> None:
+    spec = find_model("lite-medsam")
+    corners = np.array([[[36.0, 12.0], [90.0, 60.0]]])
+    exact = official_image.to_network(corners, spec, (96, 128), box=True)
+    for error in (-1e-12, 1e-12):
+        assert (official_image.to_network(corners + error, spec, (96, 128), box=True) == exact).all()
+
+
 def test_masks_come_back_to_where_the_padding_was_not() -> None:
     logits = torch.full((1, 1, 256, 256), -8.0)
     logits[..., :192, :] = 8.0  # all that an image of 60 x 80 covers

@@ -98,7 +98,7 @@ class Solver:
             _begin(session, case, item)
         results = session.segment(None, progress, cancel)
         # Clicks correct what the box gave: they were made looking at it.
-        corrected = [item for item in case.labels if item.clicks and session.states[str(item.label)].box is not None]
+        corrected = [item for item in case.labels if item.clicks and session.states[_name(item)].box is not None]
         for item in corrected:
             _click(session, item)
         if corrected:
@@ -120,7 +120,7 @@ def write_segmentation(path: Path, segmentation: np.ndarray) -> None:
 
 def _begin(session: Session, case: ChallengeCase, item: PromptedLabel) -> None:
     """A new object from its box; without one from what was found in the round before, or from clicks alone."""
-    name = str(item.label)
+    name = _name(item)
     box = item.box
     if box is None and case.previous is not None and not case.is_picture:
         box = _around(case.previous == item.label)
@@ -140,7 +140,7 @@ def _click(session: Session, item: PromptedLabel) -> None:
     for positive in (True, False):
         places = [(click.x, click.y, click.z) for click in item.clicks if click.positive == positive]
         if places:
-            session.add_points(str(item.label), session.volume.geometry.index_to_lps(np.array(places)), positive)
+            session.add_points(_name(item), session.volume.geometry.index_to_lps(np.array(places)), positive)
 
 
 def _labels(case: ChallengeCase, results: Mapping[str, Result]) -> np.ndarray:
@@ -149,9 +149,14 @@ def _labels(case: ChallengeCase, results: Mapping[str, Result]) -> np.ndarray:
 
     segmentation = _empty(case)
     merged = labelmap(results)
+    numbers = {_name(item): item.label for item in case.labels}
     for number, name in enumerate(results, start=1):
-        segmentation[merged[0] == number if case.is_picture else merged == number] = int(name)
+        segmentation[merged[0] == number if case.is_picture else merged == number] = numbers[name]
     return segmentation
+
+
+def _name(item: PromptedLabel) -> str:
+    return f"label {item.label}"
 
 
 def _empty(case: ChallengeCase) -> np.ndarray:

@@ -77,7 +77,8 @@ def to_network(places: np.ndarray, spec: ModelSpec, shape: tuple[int, int], box:
         box: the places are corners of boxes, which some programs cut to whole pixels.
     """
     if spec.preprocessing.whole_pixel_boxes and box:
-        return np.trunc(np.asarray(places, np.float64) * (spec.image_size / max(shape)))
+        # Places that came through millimetres are a last bit off whole pixels, and cutting would make it a pixel.
+        return np.trunc(np.round(np.asarray(places, np.float64), 6) * (spec.image_size / max(shape)))
     rows, columns = network_size(spec, shape)
     return np.asarray(places, np.float64) * (columns / shape[1], rows / shape[0])
 
