@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,7 @@ class WebClient:
                 archive.user.encode("utf-8"),  # type: ignore[arg-type]
                 archive.password.reveal().encode("utf-8"),  # type: ignore[arg-type]
             )
-        session.hooks["response"].append(_check_framing)
+        session.hooks["response"].append(_check_end)
         client = DICOMwebClient(archive.url, session, timeout=archive.timeout)
         # Repeating is the caller's, who knows what may be repeated.
         client.set_http_retry_params(retry=False)
@@ -189,15 +190,30 @@ def _adapter(archive: WebArchive) -> Any:
     return Adapter()
 
 
-def _check_framing(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Refuse a body that says neither how long it is nor where it ends: were it cut short, nobody would notice."""
-    headers = response.headers
-    if response.status_code == 200 and "Content-Length" not in headers and "Transfer-Encoding" not in headers:
-        raise PacsError(
-            "PACS_UNBOUNDED",
-            "The archive, or a proxy before it, sends data without saying how much.",
-            "Ask its administrator for HTTP/1.1.",
-        )
+def _check_end(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Watch that a multipart body is complete.
+
+    Some archives say neither how long it is nor where it ends, so that one cut short looks whole, and pydicom takes
+    what is left of an object for all of it.  The closing boundary is the only witness (RFC 2046 5.1.1).
+    """
+    from requests.exceptions import ChunkedEncodingError
+
+    kind = response.headers.get("Content-Type", "")
+    if response.status_code != 200 or not kind.lower().startswith("multipart/"):
+        return
+    named = re.search(r'boundary="?([^";]+)', kind, re.IGNORECASE)
+    end = b"--" + named[1].strip().encode() + b"--" if named else b""
+    parts = response.iter_content
+
+    def watched(chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        tail = b""
+        for chunk in parts(chunk_size, decode_unicode):
+            tail = (tail + chunk)[-256:]
+            yield chunk
+        if not tail.rstrip().endswith(end):
+            raise ChunkedEncodingError
+
+    response.iter_content = watched  # type: ignore[method-assign, assignment]
 
 
 def _header_text(token: str) -> str:
