@@ -81,6 +81,13 @@ class OfficialRunner(Runner):
     def __post_init__(self) -> None:
         _ = self.loaded  # refused at once
 
+    @property
+    def margin_mm(self) -> float:
+        """The programs with memory know no box in 3-D: they go through the whole scan."""
+        if self._remembers:
+            return self._plane.slices * self._plane.slice_spacing
+        return super().margin_mm
+
     def remaining(self, state: ObjectState) -> list[SlicePlan]:
         """The plan of all prompts, unless they are segmented already."""
         if state.done == len(state.rounds) and state.result is not None:
@@ -89,8 +96,8 @@ class OfficialRunner(Runner):
 
     def steps(self, plan: SlicePlan) -> int:
         """How often :meth:`run` yields for a plan."""
-        if self._remembers(plan):
-            return plan.plane.slices + (plan.key_slice > 0)
+        if self._remembers:
+            return len(plan.slices) + (plan.key_slice > 0)
         return len(plan.slices if self._follows_boxes else self._prompts(plan))
 
     def run(
@@ -125,9 +132,10 @@ class OfficialRunner(Runner):
 
     # ---- which program ---------------------------------------------------------------------------------------------
 
-    def _remembers(self, plan: SlicePlan) -> bool:
+    @property
+    def _remembers(self) -> bool:
         """Whether the object is tracked with memory; a single picture, or each slice by itself, is not."""
-        alone = plan.plane.slices == 1 or self.settings.tracking.strategy == "per-slice"
+        alone = self._plane.slices == 1 or self.settings.tracking.strategy == "per-slice"
         return self.loaded.spec.architecture in ("sam2", "efficient-tam") and not alone
 
     @property
@@ -137,7 +145,7 @@ class OfficialRunner(Runner):
 
     def _slices(self, state: ObjectState, plan: SlicePlan) -> Iterator[OfficialSlice]:
         prompts = self._prompts(plan)
-        if self._remembers(plan):
+        if self._remembers:
             lines = state.prompts().lines
             key = plan.key_slice
             if state.box is None and lines and prompts[key].mask is None:
@@ -156,7 +164,7 @@ class OfficialRunner(Runner):
 
     def _prompts(self, plan: SlicePlan) -> dict[int, OfficialPrompt]:
         """What the programs are told, by slice: of the box all slices where each stands for itself."""
-        if self._remembers(plan):
+        if self._remembers:
             told = [k for k in plan.slices if plan.is_prompted(k)]
         else:
             told = [k for k in plan.slices if plan.rectangle(k) is not None or k in plan.points]
@@ -164,7 +172,7 @@ class OfficialRunner(Runner):
 
     def _prompt(self, plan: SlicePlan, index: int) -> OfficialPrompt:
         """A rectangle ends at the edges of pixels, the programs' boxes at the centres of the first and the last."""
-        mask = plan.masks.get(index) if self._remembers(plan) else None
+        mask = plan.masks.get(index) if self._remembers else None
         if mask is not None:
             return OfficialPrompt(mask=mask)
         clicks = plan.points.get(index, ()) if "points" in self.predictor.understands else ()
@@ -228,9 +236,9 @@ class OfficialRunner(Runner):
         for index, found in collected.masks.items():
             mask[index - first], logits[index - first] = found, collected.logits[index]
         begun = time.perf_counter()
-        if self.loaded.spec.preprocessing.largest_component and self._remembers(plan) and state.box is not None:
+        if self.loaded.spec.preprocessing.largest_component and self._remembers and state.box is not None:
             mask = largest_component(mask)
-        given = {**({} if self._remembers(plan) else plan.masks), **prompts.locked()}
+        given = {**({} if self._remembers else plan.masks), **prompts.locked()}
         for index, one in given.items():
             mask[index - first] = one
         ended = time.perf_counter()

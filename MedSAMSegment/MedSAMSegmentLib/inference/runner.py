@@ -92,6 +92,11 @@ class Runner:
     settings: Settings
     cache: EmbeddingCache
 
+    @property
+    def margin_mm(self) -> float:
+        """How far beyond the box slices are looked at."""
+        return self.settings.slice_margin_mm
+
     def plan(self, state: ObjectState, rounds: int, key_slice: int | None = None) -> SlicePlan:
         """What the prompts of the first ``rounds`` rounds ask for.
 
@@ -103,7 +108,7 @@ class Runner:
             self.volume.geometry,
             state.box,
             plane=self.settings.plane,
-            margin_mm=self.settings.slice_margin_mm,
+            margin_mm=self.margin_mm,
             key_slice=key_slice,
             **prompts.drawn,
         )
