@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MedSAMSegmentLib.errors import UsageError
-from MedSAMSegmentLib.export import Layer, draw_contact_sheet, write_contact_sheet
+from MedSAMSegmentLib.export import Layer, SheetStyle, draw_contact_sheet, write_contact_sheet
 from MedSAMSegmentLib.export.tile import View, box_outlines, draw_tile, view_of
 from MedSAMSegmentLib.phantom import make_phantom, phantom_geometry
 from MedSAMSegmentLib.volume import Geometry, OrientedBox, Volume
@@ -90,7 +90,10 @@ def test_a_sheet_of_an_oblique_scan_can_be_written(tmp_path: Path) -> None:
     phantom = make_phantom(1, phantom_geometry((24, 96, 96), (3.6, 3.6, 7.0), (15, 10, 20), left_handed=True))
     path = tmp_path / "sheet.png"
     write_contact_sheet(
-        path, phantom.volume, [Layer("liver", phantom.mask("liver"), GREEN, scores={9: 0.5})], title="A" * 500
+        path,
+        phantom.volume,
+        [Layer("liver", phantom.mask("liver"), GREEN, scores={9: 0.5})],
+        SheetStyle(title="A" * 500),
     )
     picture = np.asarray(Image.open(path)).astype(int)
     contour = (picture[..., 1] - picture[..., 0] > 80) & (picture[..., 1] - picture[..., 2] > 80)

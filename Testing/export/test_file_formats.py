@@ -168,7 +168,7 @@ def test_a_picture_gets_its_mask_as_a_picture(tmp_path: Path) -> None:
     assert sheet.mode == "RGB" and sheet.width > 300
 
 
-@pytest.mark.parametrize("name", ["mask", "mask.nrrd", "mask.dcm", "sheet:mask.nii", "nii.gz"])
+@pytest.mark.parametrize("name", ["mask", "mask.nrrd", "rtstruct:mask.nii", "sheet:mask.nii", "nii.gz"])
 def test_unknown_formats_are_refused_before_any_work(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         output_format(name)

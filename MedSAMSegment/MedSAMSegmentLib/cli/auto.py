@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from .options import Checkpoint, Device, Json, Plane, Scan, Series, Window, seri
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..inference.automatic import AutomaticSettings
+    from ..inference.automatic import AutomaticSettings, FoundMask
     from ..inference.automatic_volume import FoundObject
     from ..models.specification import ModelSpec
     from ..prompts import SlicePlane
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # A contact sheet with more objects than this shows none of them well.
 _ON_A_SHEET = 12
+
+# What is tracked was looked for on slices so far apart.
+_KEY_SLICE_MM = 20.0
 
 
 def auto(
@@ -33,7 +37,8 @@ def auto(
             "--output",
             "-o",
             help="File to write, several allowed: .nii.gz or .nii (label map), .seg.nrrd (Slicer, overlaps kept), .png"
-            " (contact sheet; of a 2-D picture the label map, and sheet:FILE.png the contact sheet).",
+            " (contact sheet; of a 2-D picture the label map, and sheet:FILE.png the contact sheet), .dcm (DICOM"
+            " segmentation; labelmap:FILE.dcm is smaller), rtstruct:FILE.dcm, .csv or .json (measurements).",
         ),
     ],
     model: Annotated[str, typer.Option(help="A model that takes points, such as sam-vit-b or sam2.1-tiny.")],
@@ -59,9 +64,16 @@ def auto(
     ] = 512 / 1500,
     crop_n_points_downscale_factor: Annotated[int, typer.Option(help="Each layer's grid is so much coarser.")] = 1,
     min_mask_region_area: Annotated[int, typer.Option(help="Remove holes and islands of fewer pixels.")] = 0,
+    linking: Annotated[
+        str,
+        typer.Option(help="overlap: look at all slices and join masks that overlap; tracking: follow those of some."),
+    ] = "overlap",
     link_overlap: Annotated[
-        float, typer.Option(help="Masks of neighbouring slices are one object from this intersection over union on.")
+        float, typer.Option(help="Masks of a slice are one object from this intersection over union on.")
     ] = 0.5,
+    every: Annotated[
+        int | None, typer.Option(help="With tracking, look at every so manieth slice.", show_default="about 20 mm")
+    ] = None,
     gap_slices: Annotated[int, typer.Option(help="Slices bridged on which an object was missed.")] = 1,
     min_slices: Annotated[int, typer.Option(help="Drop objects found on fewer slices of a volume.")] = 2,
     series: Series = None,
@@ -69,12 +81,14 @@ def auto(
 ) -> int:
     """Find everything on a picture or through a volume with a grid of points, without prompts.
 
-    Defaults are those published with SAM and SAM 2. Slices are looked at one by one and joined to objects.
+    Defaults are those published with SAM and SAM 2. Slices are looked at one by one and joined to objects, or (with
+    --linking tracking) what is found on some of them is followed through the volume.
 
     Example: medsamsegment auto scan.nii.gz --model sam2.1-tiny --slices 40:60 -o objects.seg.nrrd --json
     """
     from ..checkpoints import find_model, load_model
-    from ..export import check_output
+    from ..export import check_outputs, check_source
+    from ..inference.automatic_tracking import track_masks
     from ..inference.automatic_volume import LinkSettings, find_in_slices, link_slices
     from ..inference.image_predictor import ImagePredictor, check_takes_points
     from ..inference.runner import typed_failures
@@ -101,31 +115,42 @@ def auto(
         minimum_region_area=min_mask_region_area,
     )
     link = LinkSettings(link_overlap, gap_slices, min_slices)
+    _check_linking(linking, every)
     IntensityWindow.parse(window)
-    for target in outputs:
-        check_output(target)
+    check_outputs(outputs)
 
     volume = read_volume(scan, series_of(series))
+    check_source(outputs, volume)
     colours = picture_colours(scan, volume, window)
     for text in remarks(volume, colours):
         output.note(text)
     cut = SlicePlane.of(volume.geometry, plane)
     chosen = _chosen_slices(slices, cut)
+    tracked = linking == "tracking" and cut.slices > 1
+    if tracked:
+        chosen = _key_slices(chosen, cut, every)
     pictures = shown_slices(volume, cut, chosen, IntensityWindow.parse(window).resolve(volume), colours)
-    predictor = ImagePredictor(load_model(model, checkpoint, device))
+    loaded = load_model(model, checkpoint, device)
 
-    masks: dict[int, Any] = {}
+    masks: dict[int, list[FoundMask]] = {}
+    objects: list[FoundObject] = []
     cancelled: CancelledError | None = None
     with cancel_on_interrupt() as cancel, output.progress("looking") as show, typed_failures():
         try:
-            for index, found in find_in_slices(
-                predictor, pictures, settings, lambda done, total: show(done, total, "looking"), cancel
-            ):
+            predictor = ImagePredictor(loaded)
+            for index, found in find_in_slices(predictor, pictures, settings, partial(_tell, show, "looking"), cancel):
                 masks[index] = found
+            if tracked:
+                tell = partial(_tell, show, "tracking")
+                for item in track_masks(volume, loaded, masks, window, plane, link.minimum_overlap, tell, cancel):
+                    objects.append(item)
         except CancelledError as error:
             cancelled = error
-    objects = link_slices(masks, cut.axis, link)
-    written = _write(volume, cut, objects, outputs, scan, spec.name, window)
+    if tracked:
+        objects.sort(key=lambda item: -item.voxels)
+    else:
+        objects = link_slices(masks, cut.axis, link)
+    written = _write(output, volume, cut, objects, outputs, scan, spec.name, window)
     summary = {
         "scan": str(scan),
         "model": spec.name,
@@ -149,6 +174,8 @@ class _Exported:
     box = None
     colour = None
     terminology = None
+    probabilities = None
+    tracking_uid = ""
 
     def __init__(self, name: str, found: FoundObject, shape: tuple[int, int, int]) -> None:
         self.name = name
@@ -189,7 +216,30 @@ def _chosen_slices(text: str | None, plane: SlicePlane) -> list[int]:
     return list(range(low, high + 1))
 
 
+def _check_linking(linking: str, every: int | None) -> None:
+    """Raises ``UsageError`` (``UNKNOWN_LINKING``, ``OPTION_CONFLICT``)."""
+    if linking not in ("overlap", "tracking"):
+        raise UsageError("UNKNOWN_LINKING", f"There is no linking {linking!r}.", "Use overlap or tracking.")
+    if every is not None and (linking != "tracking" or every < 1):
+        raise UsageError(
+            "OPTION_CONFLICT",
+            "--every is a number of slices between those that are tracked.",
+            "Add --linking tracking.",
+        )
+
+
+def _key_slices(slices: list[int], plane: SlicePlane, every: int | None) -> list[int]:
+    """Every so manieth slice, beginning half as far from the first."""
+    step = every or max(round(_KEY_SLICE_MM / plane.slice_spacing), 1)
+    return slices[min(step // 2, len(slices) - 1) :: step]
+
+
+def _tell(show: Callable[[int, int, str], None], what: str, done: int, total: int) -> None:
+    show(done, total, what)
+
+
 def _write(
+    output: Output,
     volume: Volume,
     plane: SlicePlane,
     objects: list[FoundObject],
@@ -199,8 +249,9 @@ def _write(
     window: str,
 ) -> list[Path]:
     """Write every output once; nothing where nothing was found."""
-    from ..export import output_format, write_result
+    from ..export import Algorithm, SheetStyle, WriteOptions, output_format, write_results
     from ..export.objects import label_map
+    from ..inference.provenance import software_version
     from ..volume import Window as IntensityWindow
 
     if not objects:
@@ -208,31 +259,32 @@ def _write(
     shape = volume.geometry.shape
     exported: list[Any] = [_Exported(f"object {number}", item, shape) for number, item in enumerate(objects, start=1)]
     labels = label_map(exported)
+    shown = exported[:_ON_A_SHEET]
+    rest = f" of {len(exported)}, the largest" if len(shown) < len(exported) else ""
+    sheet = SheetStyle(
+        plane.axis,
+        IntensityWindow.parse(window),
+        scan.name or scan.resolve().name,
+        f"{model} · {len(shown)}{rest} objects found by a grid of points",
+    )
+    options = WriteOptions(labels, sheet, Algorithm(model, software_version(), automatic=True))
+    kinds = {target: output_format(target)[0] for target in targets}
+    sheets = [t for t, kind in kinds.items() if kind == "sheet" or (kind == "png" and shape[0] > 1)]
+    others = [target for target in kinds if target not in sheets]
     written = []
-    for target in dict.fromkeys(targets):
-        kind, _ = output_format(target)
-        sheet = kind == "sheet" or (kind == "png" and volume.voxels.shape[0] > 1)
-        shown = exported[:_ON_A_SHEET] if sheet else exported
-        rest = f" of {len(exported)}, the largest" if sheet and len(shown) < len(exported) else ""
-        written.append(
-            write_result(
-                target,
-                volume,
-                shown,
-                labels=labels,
-                axis=plane.axis,
-                window=IntensityWindow.parse(window),
-                title=scan.name or scan.resolve().name,
-                subtitle=f"{model} · {len(shown)}{rest} objects found by a grid of points",
-            )
-        )
+    for chosen, items in ((others, exported), (sheets, shown)):
+        if chosen:
+            done = write_results(chosen, volume, items, options)
+            written += done.paths
+            for text in done.notes:
+                output.note(text)
     return written
 
 
 def _describe(volume: Volume, number: int, found: FoundObject) -> dict[str, Any]:
     """One object for machines; boxes are x, y, width and height of the slice, as SAM writes them."""
     per_slice = {}
-    for index, item in sorted(found.masks.items()):
+    for index, item in sorted(found.found.items()):
         x0, y0, x1, y1 = item.box
         left, top, right, bottom = item.crop
         per_slice[str(index)] = {
@@ -251,7 +303,8 @@ def _describe(volume: Volume, number: int, found: FoundObject) -> dict[str, Any]
         "confidence": round(found.confidence, 4),
         "best_slice": found.best_slice,
         "slices": per_slice,
-        "bridged_slices": sorted(found.bridges),
+        "scores": {str(index): round(score, 4) for index, score in sorted(found.scores.items())},
+        "bridged_slices": sorted(found.blocks.keys() - found.scores.keys()),
     }
 
 
@@ -270,7 +323,7 @@ def _show(output: Output, volume: Volume, objects: list[FoundObject], written: l
     for number, item in enumerate(objects, start=1):
         table.add_row(
             str(number),
-            f"{min(item.masks)} to {max(item.masks)}",
+            f"{min(item.blocks)} to {max(item.blocks)}",
             f"{item.voxels:,}",
             f"{_millilitres(volume, item):.2f}",
             f"{item.confidence:.2f}",

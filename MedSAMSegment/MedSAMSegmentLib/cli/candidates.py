@@ -69,7 +69,7 @@ def write_offered(
         OutputError: a file cannot be written.
         UsageError: ``NO_RESULTS`` where nothing is on offer.
     """
-    from ..export import ExportedObject, write_result
+    from ..export import ExportedObject, SheetStyle, WriteOptions, write_results
 
     objects = []
     for item in offered:
@@ -77,10 +77,8 @@ def write_offered(
         np.moveaxis(mask, axis, 0)[item.slice_index] = item.mask
         box = (boxes or {}).get(item.name)
         objects.append(ExportedObject(item.title, mask, box, {item.slice_index: item.score}))
-    return [
-        write_result(target, volume, objects, axis=axis, window=window, title=title, subtitle=subtitle)
-        for target in dict.fromkeys(targets)
-    ]
+    options = WriteOptions(sheet=SheetStyle(axis, window, title, subtitle))
+    return list(write_results(targets, volume, objects, options).paths)
 
 
 def describe_offered(offered: list[OfferedMask]) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def _dice(session: Session, phantom: Phantom, name: str) -> float:
 
 
 def _write(session: Session, phantom: Phantom, folder: Path, scores: dict[str, float]) -> dict[str, Path]:
-    from ..export import write_nifti_array, write_result
+    from ..export import SheetStyle, WriteOptions, write_nifti_array, write_results
     from ..inference import labelmap
     from ..volume import write_roi
     from .results import exported_objects, shown_window
@@ -110,17 +110,14 @@ def _write(session: Session, phantom: Phantom, folder: Path, scores: dict[str, f
         "segmentation": folder / "segmentation.seg.nrrd",
         "picture": folder / "picture.png",
     }
-    for path in masks.values():
-        write_result(
-            path,
-            session.volume,
-            exported_objects(session),
-            labels=labelmap(session.results),
-            axis=session.plane.axis,
-            window=shown_window(session),
-            title=f"{session.volume.name} · {session.model.name}",
-            subtitle="Dice " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()),
-        )
+    sheet = SheetStyle(
+        session.plane.axis,
+        shown_window(session),
+        f"{session.volume.name} · {session.model.name}",
+        "Dice " + ", ".join(f"{name} {value:.2f}" for name, value in scores.items()),
+    )
+    options = WriteOptions(labelmap(session.results), sheet)
+    write_results(list(masks.values()), session.volume, exported_objects(session), options)
     return files | masks
 
 

@@ -13,7 +13,7 @@ import typer
 
 from ..allocator import keep_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
-from . import auto, challenge, demo, evaluate, info, models, pacs, segment, train
+from . import auto, challenge, demo, evaluate, info, models, pacs, segment, terminology, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
@@ -36,6 +36,7 @@ app.command("challenge")(challenge.challenge)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("terminology")(terminology.terminology)
 app.add_typer(models.app, name="models")
 app.add_typer(pacs.app, name="pacs")
 

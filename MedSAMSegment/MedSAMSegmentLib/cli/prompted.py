@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..inference import Session
     from ..volume import OrientedBox
 
@@ -49,6 +49,8 @@ class PromptedObject:
             InputError: prompts that do not meet the scan.
             UsageError: prompts that the model was not trained with, a name that is taken.
         """
+        import numpy as np
+
         session.add_object(self.name, self.box)
         for index, rectangle in self.slice_boxes:
             session.add_slice_box(self.name, index, rectangle)

@@ -2,53 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .console import Output, new_table
 
 if TYPE_CHECKING:
+    from ..export import Algorithm, ExportedObject, Written
+    from ..export.terminology import Terminology
     from ..inference import Session
     from ..volume import Window
+    from ..volume.readers.segments import StoredSegment
 
 
-def write_results(session: Session, targets: list[str], scan: Path) -> list[Path]:
+def write_session(
+    session: Session,
+    targets: Sequence[str],
+    scan: Path,
+    creator: str = "",
+    priors: Mapping[str, StoredSegment] = MappingProxyType({}),
+) -> Written:
     """Write every output once; objects the run did not reach are left out.
+
+    Args:
+        session: with results.
+        targets: as ``--output`` takes them.
+        scan: what the session's scan was read from, for titles.
+        creator: person who made the masks, for DICOM.
+        priors: stored segments that objects of the same name continue.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    from ..export import write_result
+    from ..export import SheetStyle, WriteOptions, Written, output_format, write_results
     from ..inference import labelmap
 
     results = session.results
     if not results:
-        return []
-    labels = labelmap(results)
-    title = scan.name or scan.resolve().name
+        return Written((), ())
     subtitle = f"{session.model.name} · " + ", ".join(f"{r.name} {r.millilitres:.1f} ml" for r in results.values())
-    return [
-        write_result(
-            target,
-            session.volume,
-            exported_objects(session),
-            labels=labels,
-            axis=session.plane.axis,
-            window=shown_window(session),
-            title=title,
-            subtitle=subtitle,
-        )
-        for target in dict.fromkeys(targets)
-    ]
+    options = WriteOptions(
+        labelmap(results),
+        SheetStyle(session.plane.axis, shown_window(session), scan.name or scan.resolve().name, subtitle),
+        algorithm_of(session),
+        creator,
+    )
+    fractional = any(output_format(target)[0] == "FRACTIONAL" for target in targets)
+    return write_results(targets, session.volume, exported_objects(session, fractional, priors), options)
 
 
-def exported_objects(session: Session) -> list[Any]:
-    """The session's results as the writers take them."""
+def algorithm_of(session: Session) -> Algorithm:
+    """What computes the session's masks, as DICOM objects record it."""
+    from ..export import Algorithm
+    from ..inference.provenance import software_version
+
+    return Algorithm(session.model.name, software_version(), session.model.weights)
+
+
+def exported_objects(
+    session: Session, probabilities: bool = False, priors: Mapping[str, StoredSegment] = MappingProxyType({})
+) -> list[ExportedObject]:
+    """The session's results as the writers take them.
+
+    Args:
+        session: with results.
+        probabilities: whether to add the network's probabilities, a whole volume an object.
+        priors: stored segments that objects continue; they keep tracking identity, colour and codes.
+    """
     from ..export import ExportedObject
 
-    return [
-        ExportedObject(name, result.mask, session.box(name), result.scores) for name, result in session.results.items()
-    ]
+    objects = []
+    for name, result in session.results.items():
+        prior = priors.get(name)
+        objects.append(
+            ExportedObject(
+                name,
+                result.mask,
+                session.box(name),
+                result.scores,
+                colour=prior.colour if prior else None,
+                probabilities=result.probabilities() if probabilities else None,
+                tracking_uid=prior.tracking_uid if prior else "",
+                codes=terminology_of(prior) if prior else None,
+            )
+        )
+    return objects
+
+
+def terminology_of(segment: StoredSegment) -> Terminology | None:
+    """The SNOMED CT codes a stored segment came with; ``None`` where it has none of its own."""
+    from ..export.terminology import TISSUE, Terminology
+
+    codes = segment.codes
+
+    def plain(code: tuple[str, str, str] | None) -> tuple[str, str] | None:
+        return (code[0], code[2]) if code is not None and code[1] == "SCT" else None
+
+    category, kind, region = plain(codes.category), plain(codes.type), plain(codes.region)
+    if category is None or kind is None or kind[0] == TISSUE[0]:
+        return None
+    side = plain(codes.region_modifier if region is not None else codes.type_modifier)
+    return Terminology(category, kind, segment.colour or (200, 200, 200), side, region)
 
 
 def shown_window(session: Session) -> Window:
@@ -66,13 +122,13 @@ def shown_window(session: Session) -> Window:
     return Window.parse(f"{(low + high) / 2}/{high - low}")
 
 
-def summarise(session: Session, scan: Path, written: list[Path]) -> dict[str, Any]:
-    """The machine-readable outcome."""
+def summarise(session: Session, scan: Path, written: Sequence[Path], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The machine-readable outcome; ``notes`` are remarks beside those of the scan."""
     return {
         "scan": str(scan),
         "model": session.model.as_dict(),
         "settings": session.settings.as_dict(),
-        "notes": list(session.volume.notes),
+        "notes": [*session.volume.notes, *notes],
         "objects": [
             {
                 "name": result.name,
@@ -90,7 +146,7 @@ def summarise(session: Session, scan: Path, written: list[Path]) -> dict[str, An
     }
 
 
-def show_results(output: Output, session: Session, written: list[Path]) -> None:
+def show_results(output: Output, session: Session, written: Sequence[Path]) -> None:
     """A table of the objects, and the files."""
     from rich.text import Text
 

@@ -24,6 +24,7 @@ from .options import (
     Window,
     series_of,
 )
+from .priors import PriorOptions, Priors, PriorUse
 from .prompt_options import (
     Boxes,
     Labels,
@@ -43,6 +44,7 @@ from .prompt_options import (
 if TYPE_CHECKING:
     from ..inference import Session
     from ..volume import Volume
+    from ..volume.readers.segments import StoredSegment
     from .prompted import PromptedObject
 
 
@@ -54,7 +56,9 @@ def segment(
             "--output",
             "-o",
             help="File to write, several allowed: .nii.gz or .nii (label map), .seg.nrrd (Slicer), .png (contact sheet;"
-            " of a 2-D picture the mask, and sheet:FILE.png the contact sheet).",
+            " of a 2-D picture the mask, and sheet:FILE.png the contact sheet), .csv or .json (measurements); of a"
+            " DICOM scan .dcm (segmentation), labelmap:FILE.dcm, fractional:FILE.dcm, rtstruct:FILE.dcm, sr:FILE.dcm"
+            " (report of measurements, beside a segmentation).",
         ),
     ],
     box: Boxes = None,
@@ -69,6 +73,8 @@ def segment(
     mask: Masks = None,
     prompts: PromptFiles = None,
     label: Labels = None,
+    prior: Priors = None,
+    prior_as: PriorUse = "mask",
     model: Annotated[str | None, typer.Option(help="Name of a model, see medsamsegment models.")] = None,
     checkpoint: Checkpoint = None,
     window: Window = "auto",
@@ -88,6 +94,9 @@ def segment(
         Path | None,
         typer.Option(help="With prompts: save them and the settings here. Without: repeat the session saved here."),
     ] = None,
+    creator: Annotated[
+        str, typer.Option(help="Who makes the masks, Family^Given, for DICOM files; left out unless given.")
+    ] = "",
     series: Series = None,
     json: Json = False,
 ) -> int:
@@ -98,7 +107,8 @@ def segment(
 
     Example: medsamsegment segment scan.nii.gz --box 120,80,30,190,150,52 --label liver -o liver.seg.nrrd -o liver.png
     """
-    from ..export import check_output
+    from ..export import check_outputs, check_source
+    from ..prompts import SlicePlane
     from ..volume import Window as IntensityWindow
     from ..volume import read_volume
     from .positions import check_space
@@ -108,21 +118,28 @@ def segment(
         *(box or (), space, roi or (), prompts or (), label or (), point or (), outside_point or (), scribble or ()),
         *(outside_scribble or (), line or (), slice_box or (), mask or ()),
     )
-    if not given.any_given and session is None:
+    earlier = PriorOptions(prior or (), prior_as)
+    earlier.check()
+    prompted = given.any_given or bool(prior)
+    if not prompted and session is None:
         raise UsageError(
-            "NO_BOX", "There is nothing to segment.", "Give a --box, --roi, --point, --line, --prompts or a --session."
+            "NO_BOX",
+            "There is nothing to segment.",
+            "Give a --box, --roi, --point, --line, --prompts, --prior or a --session.",
         )
     choices = _Choices(model, checkpoint, window, device, strategy, plane, full_slice, official, no_cleanup)
-    if not given.any_given:
+    if not prompted:
         choices.refuse_settings()
     # Whatever can be refused without reading the scan is refused first.
     check_space(space)
     IntensityWindow.parse(window)
-    for target in outputs:
-        check_output(target)
+    check_outputs(outputs)
 
     volume = read_volume(scan, series_of(series))
+    check_source(outputs, volume)
     objects = given.objects(volume.geometry) if given.any_given else []
+    priors = earlier.read(volume, output)
+    objects = earlier.prompt(objects, priors, volume.geometry, SlicePlane.of(volume.geometry, plane).axis)
     if objects and session is None and choices.goes_as_picture(scan, volume, objects):
         return _picture(output, choices, scan, volume, objects, outputs, multimask)
     for text in volume.notes:
@@ -139,7 +156,7 @@ def segment(
             job.save(session)
     if multimask:
         return _offer(output, job, scan, outputs)
-    return _volume(output, job, scan, outputs)
+    return _volume(output, job, scan, outputs, creator, priors)
 
 
 @dataclass(frozen=True)
@@ -199,9 +216,16 @@ class _Choices:
         )
 
 
-def _volume(output: Output, session: Session, scan: Path, outputs: list[str]) -> int:
+def _volume(
+    output: Output,
+    session: Session,
+    scan: Path,
+    outputs: list[str],
+    creator: str,
+    priors: dict[str, StoredSegment],
+) -> int:
     """Segment every object through the volume; a cancelled run keeps what is done."""
-    from .results import show_results, summarise, write_results
+    from .results import show_results, summarise, write_session
 
     cancelled: CancelledError | None = None
     with cancel_on_interrupt() as cancel, output.progress("segmenting") as progress:
@@ -209,12 +233,14 @@ def _volume(output: Output, session: Session, scan: Path, outputs: list[str]) ->
             session.segment(None, progress, cancel)
         except CancelledError as error:
             cancelled = error
-    written = write_results(session, outputs, scan)
-    summary = summarise(session, scan, written)
+    written = write_session(session, outputs, scan, creator, priors)
+    for text in written.notes:
+        output.note(text)
+    summary = summarise(session, scan, written.paths, written.notes)
     if cancelled is not None:
         output.error(cancelled, **summary)
         return cancelled.exit_status
-    show_results(output, session, written)
+    show_results(output, session, written.paths)
     output.emit(summary)
     return 0
 

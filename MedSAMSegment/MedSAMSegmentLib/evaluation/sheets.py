@@ -39,7 +39,7 @@ class WorstCases:
         Raises:
             OutputError: a file cannot be written.
         """
-        from ..export import Layer, write_contact_sheet
+        from ..export import Layer, SheetStyle, write_contact_sheet
 
         paths = []
         for group, items in self._kept.items():
@@ -55,8 +55,7 @@ class WorstCases:
                         Layer("truth", item.truth, TRUTH_COLOUR, fill=0.0),
                         Layer("mask", item.mask, MASK_COLOUR, box),
                     ],
-                    title=f"{score.case} · {score.object}",
-                    subtitle=f"Dice {score.dice:.2f}{surface}",
+                    SheetStyle(title=f"{score.case} · {score.object}", subtitle=f"Dice {score.dice:.2f}{surface}"),
                 )
                 paths.append(path)
         return paths

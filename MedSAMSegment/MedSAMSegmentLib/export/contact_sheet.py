@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from ..volume import Volume, Window
 from .atomic import atomic_path
+from .options import SheetStyle
 from .terminology import Colour
 from .tile import Layer, View, box_outlines, draw_tile, view_of
 
@@ -32,15 +33,7 @@ CONTEXT = 0.18
 
 
 def write_contact_sheet(
-    path: str | Path,
-    volume: Volume,
-    layers: Sequence[Layer],
-    *,
-    axis: int | None = None,
-    window: Window | None = None,
-    title: str = "",
-    subtitle: str = "",
-    slices: int = 12,
+    path: str | Path, volume: Volume, layers: Sequence[Layer], style: SheetStyle | None = None
 ) -> None:
     """Draw a contact sheet and save it as PNG; arguments as in :func:`draw_contact_sheet`.
 
@@ -48,53 +41,43 @@ def write_contact_sheet(
         OutputError: the file cannot be written.
         UsageError: ``MASK_SHAPE`` when a mask is not on the scan's grid.
     """
-    picture = draw_contact_sheet(
-        volume, layers, axis=axis, window=window, title=title, subtitle=subtitle, slices=slices
-    )
+    picture = draw_contact_sheet(volume, layers, style)
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
 
 
-def draw_contact_sheet(
-    volume: Volume,
-    layers: Sequence[Layer],
-    *,
-    axis: int | None = None,
-    window: Window | None = None,
-    title: str = "",
-    subtitle: str = "",
-    slices: int = 12,
-) -> Image:
+def draw_contact_sheet(volume: Volume, layers: Sequence[Layer], style: SheetStyle | None = None) -> Image:
     """Slices of a scan with objects drawn on them.
 
     Args:
         volume: the scan; grey values are windowed for display only.
         layers: objects, in drawing order; masks ``(k, j, i)`` on the scan's grid.
-        axis: array axis across the slices; default the acquisition plane.
-        window: default ``auto``.
-        title, subtitle: first and second line of the head; the legend follows.
-        slices: at most so many, evenly spaced between the first and the last slice of any mask or box.
+        style: slices, grey values and head.
+
+    Raises:
+        UsageError: ``MASK_SHAPE``.
     """
     from PIL import Image, ImageDraw
 
     for layer in layers:
         if layer.mask is not None and layer.mask.shape != volume.voxels.shape:
             raise UsageError("MASK_SHAPE", f"The mask of {layer.name!r} is not on the scan's grid.")
-    axis = volume.geometry.coarsest_axis if axis is None else axis
-    intensity = (window or Window.parse("auto")).resolve(volume)
+    style = style or SheetStyle()
+    axis = volume.geometry.coarsest_axis if style.axis is None else style.axis
+    intensity = (style.window or Window.parse("auto")).resolve(volume)
     outlines = box_outlines(volume.geometry, axis, layers)
-    numbers = _slice_numbers(volume, axis, layers, outlines, slices)
+    numbers = _slice_numbers(volume, axis, layers, outlines, style.slices)
     view = view_of(volume.geometry, axis, layers, outlines, CONTEXT)
     size = _tile_size(view, len(numbers))
     columns = _columns(len(numbers), size)
     rows = math.ceil(len(numbers) / columns)
 
     fonts = _fonts()
-    head = GAP + 26 * bool(title) + 20 * bool(subtitle) + 24 * bool(layers)
+    head = GAP + 26 * bool(style.title) + 20 * bool(style.subtitle) + 24 * bool(layers)
     width = max(columns * (size[0] + GAP) + GAP, 360)
     sheet = Image.new("RGB", (width, head + rows * (size[1] + GAP) + GAP), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    _draw_head(pen, width, title, subtitle, layers, fonts)
+    _draw_head(pen, width, style, layers, fonts)
     for place, number in enumerate(numbers):
         x = GAP + place % columns * (size[0] + GAP)
         y = head + place // columns * (size[1] + GAP)
@@ -145,13 +128,12 @@ def _fonts() -> tuple[FreeTypeFont | ImageFont, ...]:
 def _draw_head(
     pen: ImageDraw,
     width: int,
-    title: str,
-    subtitle: str,
+    style: SheetStyle,
     layers: Sequence[Layer],
     fonts: tuple[FreeTypeFont | ImageFont, ...],
 ) -> None:
     y = GAP
-    for text, font, colour, height in ((title, fonts[0], TEXT, 26), (subtitle, fonts[1], QUIET, 20)):
+    for text, font, colour, height in ((style.title, fonts[0], TEXT, 26), (style.subtitle, fonts[1], QUIET, 20)):
         if text:
             pen.text((GAP, y), _fitted(pen, text, font, width - 2 * GAP), font=font, fill=colour)
             y += height

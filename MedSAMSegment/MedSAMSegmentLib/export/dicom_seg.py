@@ -302,9 +302,9 @@ def _coding_notes(objects: Sequence[ExportedObject]) -> list[str]:
     unknown = [item.name for item in objects if item.terminology is None]
     if not unknown:
         return []
+    names = ", ".join(map(repr, unknown[:3])) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
     return [
-        f"No standard code is known for {', '.join(map(repr, unknown))}, coded as tissue;"
-        " medsamsegment terminology NAME shows the known names."
+        f"No standard code is known for {names}, coded as tissue; medsamsegment terminology NAME shows the known names."
     ]
 
 

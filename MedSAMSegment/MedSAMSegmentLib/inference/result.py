@@ -56,6 +56,13 @@ class Result:
         mask.flags.writeable = False
         return mask
 
+    def probabilities(self) -> np.ndarray:
+        """(k, j, i) float32 in 0..1 on the scan's own grid: the network's, before clean-up; 0 outside ``extent``."""
+        probabilities = np.zeros(self.geometry.shape, np.float32)
+        # Logits of float16 lie within +-65504; clipped, the exponential cannot overflow.
+        probabilities[self.extent] = 1 / (1 + np.exp(-np.clip(self.logits.astype(np.float32), -80, 80)))
+        return probabilities
+
     @property
     def voxels(self) -> int:
         """Number of voxels of the mask."""
