@@ -6,7 +6,10 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 from MedSAMSegmentLib.checkpoints import find_model
+from MedSAMSegmentLib.cli.console import Output
 from MedSAMSegmentLib.models.build import build_model
+from MedSAMSegmentLib.volume import read_labelmap
 from PIL import Image
 
 PARITY = Path(os.environ.get("MEDSAM_PARITY_DIR", Path(__file__).resolve().parents[2].parent / "shared" / "parity"))
@@ -98,10 +103,8 @@ def test_challenge_pictures_get_the_labels_of_the_published_program(run, golden_
 
 
 @needs_golden
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.8, 5.0)])
-def test_challenge_volumes_get_the_labels_of_the_published_program(
-    run, golden_weights: Path, tmp_path: Path, spacing: tuple[float, float, float]
-) -> None:
+def test_challenge_volumes_get_the_labels_of_the_published_program(run, golden_weights: Path, tmp_path: Path) -> None:
+    spacing = (0.7, 0.8, 5.0)
     inputs = tool("inputs").make_inputs(0)
     golden = tool("golden").Golden("lite_medsam", folder=str(PARITY / "golden"))
     first, last = re.search(r"\[x0,y0,(\d+),x1,y1,(\d+)\]", golden.meta["3d/slices"]["how"]).groups()
@@ -164,3 +167,68 @@ def test_what_cannot_be_looked_at_alone_is_refused(run, picture: Path, tmp_path:
         assert (result.status, result.code) == (status, code)
     clicks = run("segment", picture, "--point", "60,40", "--model", "lite-medsam", "-o", output, "--json")
     assert (clicks.status, clicks.code) == (2, "PROMPT_NOT_TRAINED") and not output.exists()
+
+
+@pytest.fixture
+def small_networks_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SAM 2 small enough for a volume, under a name of the catalog."""
+    from MedSAMSegmentLib import checkpoints
+    from small_networks import small_model
+
+    monkeypatch.setattr(checkpoints, "load_model", lambda *_: small_model("sam2"))
+
+
+@pytest.mark.parametrize("linking", [[], ["--linking", "tracking", "--every", "2"]])
+def test_everything_in_a_volume(
+    run, scan: Path, small_networks_by_name: None, tmp_path: Path, linking: list[str]
+) -> None:
+    result = run(
+        *(
+            "auto",
+            scan,
+            "--model",
+            "sam2.1-tiny",
+            "--slices",
+            "8:11",
+            "--points-per-side",
+            "3",
+            "--pred-iou-thresh",
+            "0",
+        ),
+        *("--stability-score-thresh", "0", "--link-overlap", "0.2", *linking, "-o", tmp_path / "m.nii.gz"),
+        *("-o", tmp_path / "m.seg.nrrd", "-o", tmp_path / "sheet.png", "--json"),
+    )
+    assert result.status == 0, result.err
+    answer = result.json
+    assert answer["slices_done"] == ([9, 11] if linking else [8, 9, 10, 11]) and answer["objects"]
+    assert all(Path(path).stat().st_size > 100 for path in answer["outputs"])
+    labels = read_labelmap(tmp_path / "m.nii.gz").voxels
+    assert set(np.unique(labels)) <= set(range(len(answer["objects"]) + 1)) and labels.any()
+    sizes = [item["voxels"] for item in answer["objects"]]
+    assert sizes == sorted(sizes, reverse=True) and answer["objects"][0]["scores"]
+
+
+def test_linking_options_that_make_no_sense(run, scan: Path, tmp_path: Path) -> None:
+    for options, code in ((["--linking", "magic"], "UNKNOWN_LINKING"), (["--every", "3"], "OPTION_CONFLICT")):
+        result = run("auto", scan, "--model", "sam2.1-tiny", *options, "-o", tmp_path / "m.nii.gz", "--json")
+        assert (result.status, result.code) == (2, code)
+
+
+def test_ctrl_c_keeps_the_slices_looked_at(
+    run, scan: Path, small_networks_by_name: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def interrupting(output: Output, description: str) -> Iterator[Callable[[int, int, str], None]]:
+        def update(done: int, total: int, what: str) -> None:
+            if done == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        yield update
+
+    monkeypatch.setattr(Output, "progress", interrupting)
+    result = run(
+        *("auto", scan, "--model", "sam2.1-tiny", "--slices", "8:11", "--points-per-side", "1", "--min-slices", "1"),
+        *("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "-o", tmp_path / "m.nii.gz", "--json"),
+    )
+    assert (result.status, result.code) == (130, "CANCELLED")
+    assert result.json["slices_done"] == [8] and result.json["objects"] and (tmp_path / "m.nii.gz").is_file()

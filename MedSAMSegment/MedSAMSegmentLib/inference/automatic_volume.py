@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -49,24 +49,29 @@ class LinkSettings:
             raise _bad("A gap has at least 0 slices, an object at least 1.")
 
 
+class Block(NamedTuple):
+    """A mask on one slice: the smallest rows and columns that hold it, and bool pixels inside them."""
+
+    rows: slice
+    columns: slice
+    pixels: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class FoundObject:
     """One object of a volume.
 
     Attributes:
         axis: array axis that counts the slices.
-        masks: by slice, what the network found.
-        bridges: by slice, masks between two slices it was found on, each as (rows, columns, pixels of that block).
+        found: by slice, what a grid of points found there.
+        blocks: by slice, the object's mask; also where it was bridged or tracked.
+        scores: by slice that a network looked at, estimated overlap x stability, 0..1.
     """
 
     axis: int
-    masks: Mapping[int, FoundMask]
-    bridges: Mapping[int, tuple[slice, slice, np.ndarray]]
-
-    @property
-    def scores(self) -> Mapping[int, float]:
-        """Estimated overlap x stability by slice, 0..1."""
-        return MappingProxyType({index: found.confidence for index, found in sorted(self.masks.items())})
+    found: Mapping[int, FoundMask]
+    blocks: Mapping[int, Block]
+    scores: Mapping[int, float]
 
     @property
     def confidence(self) -> float:
@@ -76,21 +81,18 @@ class FoundObject:
     @property
     def best_slice(self) -> int:
         """The slice it was found on most surely."""
-        return max(self.scores, key=lambda index: (self.scores[index], -index))
+        return max(self.found, key=lambda index: (self.found[index].confidence, -index))
 
     @property
     def voxels(self) -> int:
-        found = sum(item.area for item in self.masks.values())
-        return found + sum(int(np.count_nonzero(pixels)) for _, _, pixels in self.bridges.values())
+        return sum(int(np.count_nonzero(block.pixels)) for block in self.blocks.values())
 
     def mask(self, shape: tuple[int, int, int]) -> np.ndarray:
         """Bool (k, j, i) of the whole volume of that shape."""
         result = np.zeros(shape, dtype=bool)
         slices = np.moveaxis(result, self.axis, 0)
-        for index, item in self.masks.items():
-            slices[index][item.rows, item.columns] = item.pixels
-        for index, (rows, columns, pixels) in self.bridges.items():
-            slices[index][rows, columns] = pixels
+        for index, block in self.blocks.items():
+            slices[index][block.rows, block.columns] = block.pixels
         return result
 
 
@@ -151,11 +153,11 @@ def link_slices(
             else:
                 objects.append({index: found})
     least = min(settings.minimum_slices, len(masks))
-    joined = [FoundObject(axis, MappingProxyType(item), _bridges(item)) for item in objects if len(item) >= least]
+    joined = [_joined(axis, item) for item in objects if len(item) >= least]
     return sorted(joined, key=lambda item: -item.voxels)
 
 
-def overlap(a: FoundMask, b: FoundMask) -> float:
+def overlap(a: FoundMask | Block, b: FoundMask | Block) -> float:
     """Intersection over union of two masks of slices of one size."""
     rows = slice(max(a.rows.start, b.rows.start), min(a.rows.stop, b.rows.stop))
     columns = slice(max(a.columns.start, b.columns.start), min(a.columns.stop, b.columns.stop))
@@ -169,7 +171,7 @@ def overlap(a: FoundMask, b: FoundMask) -> float:
         for item in (a, b)
     ]
     shared = int(np.count_nonzero(parts[0] & parts[1]))
-    return shared / (a.area + b.area - shared)
+    return shared / (int(np.count_nonzero(a.pixels)) + int(np.count_nonzero(b.pixels)) - shared)
 
 
 def _assignment(known: Sequence[FoundMask], found: Sequence[FoundMask], least: float) -> dict[int, int]:
@@ -185,7 +187,15 @@ def _assignment(known: Sequence[FoundMask], found: Sequence[FoundMask], least: f
     return {int(new): int(old) for old, new in zip(olds, news, strict=True) if overlaps[old, new] > 0}
 
 
-def _bridges(masks: Mapping[int, FoundMask]) -> Mapping[int, tuple[slice, slice, np.ndarray]]:
+def _joined(axis: int, found: Mapping[int, FoundMask]) -> FoundObject:
+    blocks = {index: Block(item.rows, item.columns, item.pixels) for index, item in found.items()}
+    scores = {index: item.confidence for index, item in sorted(found.items())}
+    return FoundObject(
+        axis, MappingProxyType(found), MappingProxyType(blocks | _bridges(found)), MappingProxyType(scores)
+    )
+
+
+def _bridges(masks: Mapping[int, FoundMask]) -> dict[int, Block]:
     """Masks for the slices between two on which the object was found: the outline moves from one to the other."""
     result = {}
     known = sorted(masks)
@@ -202,8 +212,8 @@ def _bridges(masks: Mapping[int, FoundMask]) -> Mapping[int, tuple[slice, slice,
             first, last = (_signed_distance(masks[index].mask()[rows, columns]) for index in (before, after))
             for index in range(before + 1, after):
                 part = (index - before) / (after - before)
-                result[index] = (rows, columns, first * (1 - part) + last * part > 0)
-    return MappingProxyType(result)
+                result[index] = Block(rows, columns, first * (1 - part) + last * part > 0)
+    return result
 
 
 def _signed_distance(mask: np.ndarray) -> np.ndarray:
