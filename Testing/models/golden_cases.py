@@ -459,10 +459,17 @@ class MedSamCase(_SamCase):
         return self._inferred(self.inputs.image, self.inputs.box)
 
     def stage_grey(self) -> Arrays:
-        return self._inferred(self.inputs.volume[int(self.inputs.vol_slice)], self.inputs.vol_box)
+        """The mask through a session, which encodes the slice once for both."""
+        image, box = self.inputs.volume[int(self.inputs.vol_slice)], self.inputs.vol_box
+        session = official_session(self, image[None], (*box[:2], 0, *box[2:], 0))
+        prepared = torch.from_numpy(official_image.network_input(image, self.spec))
+        arrays = self._inferred(image, box, (prepared, session._runner._encoded(0).features))
+        return arrays | {"mask": session.segment("object").mask[0]}
 
-    def _inferred(self, image: np.ndarray, box: np.ndarray) -> Arrays:
-        prepared, embedding = self._encode(image)
+    def _inferred(
+        self, image: np.ndarray, box: np.ndarray, encoded: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> Arrays:
+        prepared, embedding = encoded or self._encode(image)
         corners = self._corners(box, image)
         prompt = _box_prompt(corners)
         decoded = self.network.decode(embedding, *prompt)
