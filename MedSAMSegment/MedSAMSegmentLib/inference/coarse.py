@@ -7,7 +7,7 @@ the same upright picture as ever.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -72,6 +72,21 @@ class CoarseMask:
             self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
         )[0, 0, 0]
         return torch.where((at.abs() <= 1.0).all(dim=-1), sampled, torch.full_like(sampled, _NOTHING_LOGIT))
+
+
+@runtime_checkable
+class SeesBox(Protocol):
+    """A predictor that can look at a whole box before it is asked for single slices.
+
+    Attributes:
+        grid: the cells it wants to see; ``None`` where its weights have no part for that.
+    """
+
+    grid: CoarseGrid | None
+
+    def find(self, view: CoarseView) -> CoarseMask:
+        """Where in the box the object is."""
+        ...
 
 
 def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: CoarseGrid) -> CoarseView:

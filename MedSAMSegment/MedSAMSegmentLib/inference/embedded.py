@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
+from .coarse import CoarseMask, CoarseView
 from .crop import CropSettings
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
 
@@ -29,6 +30,9 @@ _Made = TypeVar("_Made")
 
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
+
+# Axes (1 slices, 2 rows, 3 columns) along which the box is mirrored to look at it again.
+_MIRRORED: tuple[tuple[int, ...], ...] = ((), (1, 2), (1, 3), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,22 @@ class EmbeddedPredictor:
         self.memory_capacity = network.options.number_of_memories - 1
         self.understands = loaded.spec.prompts
         self.needs_box = loaded.spec.needs_box
+        self.grid = None if network.coarse is None else network.coarse.grid
         self._device = loaded.device
+
+    @_alone
+    @torch.inference_mode()
+    def find(self, view: CoarseView) -> CoarseMask:
+        """Where in the box the object is: the mean over the box and its mirror images."""
+        coarse = self.network.coarse
+        if coarse is None:
+            raise TypeError("This network has no coarse part")
+        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        total = torch.zeros_like(intensities)
+        for axes in _MIRRORED:
+            total += coarse(intensities.flip(axes), step).flip(axes)
+        return CoarseMask(total[0] / len(_MIRRORED), coarse.grid, view.axes)
 
     @_alone
     @torch.inference_mode()

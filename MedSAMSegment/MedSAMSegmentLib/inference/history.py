@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from ..errors import UsageError
 from ..prompts import LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
 from ..prompts.types import points_lps
+from .coarse import CoarseMask
 from .crop import CropFrame
 from .outcome import SliceOutcome
 from .result import Result
@@ -92,6 +93,7 @@ class Track:
         key_slice: where tracking began.
         outcomes: by slice; those of a round the user cancelled are a mixture of the round before and this one.
         before: by slice, at the end of the last complete round: what the user saw when correcting.
+        found: what was found in the box as a whole, where the network looks at that first.
     """
 
     frame: CropFrame
@@ -99,6 +101,7 @@ class Track:
     key_slice: int
     outcomes: Mapping[int, SliceOutcome] = field(default_factory=dict)
     before: Mapping[int, SliceOutcome] = field(default_factory=dict)
+    found: CoarseMask | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class SliceOutcome:
         version: unique to this outcome.
         revised: logits after the sweep over all slices, or ``None`` before it.
         revised_from: everything ``revised`` depends on.
+        changed: (s, s) bool, where a correction changed what was found in the whole box (`box_tracker.py`); ``None``
+            where nothing was corrected.
     """
 
     logits: torch.Tensor
@@ -37,6 +39,7 @@ class SliceOutcome:
     version: int
     revised: torch.Tensor | None = None
     revised_from: Hashable = None
+    changed: torch.Tensor | None = None
 
     @property
     def shown(self) -> torch.Tensor:

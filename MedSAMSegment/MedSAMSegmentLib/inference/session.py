@@ -65,7 +65,7 @@ class Session(PromptedObjects):
         checkpoint: the user's own weights for a model given by name.
         window: grey values: ``"auto"``, a preset, ``"LEVEL/WIDTH"`` or a :class:`Window`.
         plane: the slices to segment: ``"auto"`` (acquired ones), ``"axial"``, ``"sagittal"``, ``"coronal"``.
-        strategy: ``"propagate"``, ``"per-slice"``, ``"hybrid"``.
+        strategy: ``"auto"``, ``"propagate"``, ``"per-slice"``, ``"hybrid"``.
         full_slice: show whole slices instead of the box with context.
         official: with ``full_slice``: do exactly what the official programs of the model do, see
             :mod:`~MedSAMSegmentLib.inference.official_runner`; ``strategy`` and ``cleanup`` are theirs, then.
@@ -86,7 +86,7 @@ class Session(PromptedObjects):
         checkpoint: str | os.PathLike[str] | None = None,
         window: str | Window = "auto",
         plane: str = "auto",
-        strategy: str = "propagate",
+        strategy: str = "auto",
         full_slice: bool = False,
         official: bool = False,
         cleanup: bool | CleanupSettings = True,

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UsageError
 from ..prompts.plane import PLANE_NAMES
 
-STRATEGIES = ("propagate", "per-slice", "hybrid")
+STRATEGIES = ("auto", "propagate", "per-slice", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class TrackingSettings:
     """How the object is followed from slice to slice.
 
     Attributes:
-        strategy: ``"propagate"``: from the key slice outwards with memory; ``"per-slice"``: the box's rectangle
+        strategy: ``"auto"``: the whole box at once where the network can see it so, else propagate;
+            ``"propagate"``: from the key slice outwards with memory; ``"per-slice"``: the box's rectangle
             prompts every slice on its own; ``"hybrid"``: propagate, and prompt again where confidence falls.
         minimum_iou: a tracked slice is remembered only when its estimated overlap is at least this.
         minimum_object_score: ... and its object score (a logit) is above this.
@@ -29,7 +30,7 @@ class TrackingSettings:
         reprompt_below: ``"hybrid"`` prompts a slice again when estimated overlap x stability is below this.
     """
 
-    strategy: str = "propagate"
+    strategy: str = "auto"
     minimum_iou: float = 0.5
     minimum_object_score: float = 0.0
     memory_stride_mm: float = 2.0

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 _versions = count()
 
 
+def next_version() -> int:
+    """A number no outcome of this process has had."""
+    return next(_versions)
+
+
 class Tracker:
     """Runs one plan.
 
@@ -96,8 +101,13 @@ class Tracker:
             if outcome is not None:
                 self.outcomes[index] = outcome
             yield TrackStep(index, outcome, reused=outcome is not None and outcome is known)
-        if is_revised(self.predictor, self.plan, self.settings):
+        if self.revises:
             yield from sweep(self.predictor, self._features, self._prompts, self.outcomes, self._known, self._locked)
+
+    @property
+    def revises(self) -> bool:
+        """Whether the steps end with a sweep over all slices."""
+        return is_revised(self.predictor, self.plan, self.settings)
 
     def guesses(self, candidates: Iterable[int]) -> Iterator[tuple[int, SlicePrediction]]:
         """What the network makes of single slices from the box alone; nothing is remembered."""
@@ -213,7 +223,7 @@ class Tracker:
             memory=self.predictor.remember(features, prompt, prediction) if admitted and remembers else None,
             empty_run=before + 1 if empty else 0,
             made_from=made_from,
-            version=next(_versions),
+            version=next_version(),
         )
 
     # ---- the memory bank -------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ and a margin about it, always resampled onto the same grid along the box's own a
 upright or rotated, looks alike to it: its faces are always at the same cells. The result is a coarse mask that the
 slice network (`models/embedded.py`) is given on every slice and refines there.
 
-A U-Net (Ronneberger et al., 2015; Çiçek et al., 2016) with residual blocks and sums in place of concatenations.
+A U-Net (Ronneberger et al., 2015; Çiçek et al., 2016) with residual blocks and sums in place of concatenations. What
+lies outside the box is surely background, and the middle of the box most likely is not: how often each grey value
+occurs here and there tells much about every voxel (GrabCut; Rother et al., 2004). Convolutions hardly learn to count,
+so that evidence is computed (:func:`grey_value_evidence`), and the network learns how to improve on it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,12 @@ from .conv_trunk import group_norm
 
 INTENSITY_MEAN, INTENSITY_SCALE = 0.45, 0.27
 """Typical mean and standard deviation of a windowed crop in [0, 1]."""
+
+# The ellipsoid expected in a box: its radius (the faces are at 1), how fast certainty falls off, how sure it ever is.
+_PRIOR_RADIUS, _PRIOR_SLOPE, _CERTAIN = 0.85, 6.0, 6.0
+
+# Grey values told apart, and how often histograms and probabilities are estimated in turns.
+_BINS, _ROUNDS = 32, 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,42 @@ class CoarseGrid:
         """(cells,) where the cell centres of one axis (0 slices, 1 rows, 2 columns) lie; -1 and 1 are the faces."""
         count = self.cells[axis]
         return ((torch.arange(count) + 0.5) / count * 2.0 - 1.0) * (1.0 + 2.0 * self.margin)
+
+
+def box_prior(grid: CoarseGrid) -> Tensor:
+    """(cells) logits of the object before anything is seen: an ellipsoid that nearly fills the box."""
+    place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+    logits = (_PRIOR_RADIUS - place.square().sum(dim=0).sqrt()) * _PRIOR_SLOPE
+    return torch.where(place.abs().amax(dim=0) <= 1.0, logits, torch.full_like(logits, -_CERTAIN)).clamp(min=-_CERTAIN)
+
+
+@torch.no_grad()
+def grey_value_evidence(intensities: Tensor, prior: Tensor) -> Tensor:
+    """How much more often a voxel's grey value occurs in the object than around it.
+
+    Histograms of the object and of the rest and the probability of every voxel are estimated in turns
+    (expectation-maximisation), beginning with the prior.
+
+    Args:
+        intensities: (B, *cells) in [0, 1].
+        prior: (*cells) logits, see :func:`box_prior`.
+
+    Returns:
+        (B, *cells) logarithms of the ratio of both frequencies.
+    """
+    batch = intensities.shape[0]
+    value = (intensities.clamp(0.0, 1.0) * (_BINS - 1)).round().long().flatten(1)
+    smoother = intensities.new_tensor([[[1.0, 2.0, 3.0, 2.0, 1.0]]]) / 9.0
+    evidence = torch.zeros_like(intensities).flatten(1)
+    for _ in range(_ROUNDS):
+        probability = (prior.flatten() + evidence).sigmoid()
+        frequencies = []
+        for weight in (probability, 1.0 - probability):
+            counts = intensities.new_zeros(batch, _BINS).scatter_add_(1, value, weight)
+            counts = F.conv1d(counts[:, None], smoother, padding=2)[:, 0] + 1.0
+            frequencies.append(counts / counts.sum(dim=1, keepdim=True))
+        evidence = (frequencies[0] / frequencies[1]).log().gather(1, value)
+    return evidence.unflatten(1, intensities.shape[1:])
 
 
 class ResidualBlock3d(nn.Module):
@@ -70,7 +115,7 @@ class CoarseNetwork(nn.Module):
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
         super().__init__()
         self.grid = CoarseGrid() if grid is None else grid
-        inputs = 5
+        inputs = 7
         self.stem = nn.Sequential(
             nn.Conv3d(inputs, channels[0], 3, padding=1, bias=False),
             group_norm(channels[0]),
@@ -84,7 +129,10 @@ class CoarseNetwork(nn.Module):
         )
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))
         self.refine = nn.ModuleList(ResidualBlock3d(fine) for fine, _ in reversed(pairs))
+        # At first the network says what the evidence says.
         self.head = nn.Conv3d(channels[0], 1, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, intensities: Tensor, slice_step: Tensor) -> Tensor:
         """Where the object is.
@@ -102,8 +150,12 @@ class CoarseNetwork(nn.Module):
         grid = replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
         place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
         place = place.to(intensities).expand(batch, -1, -1, -1, -1)
+        prior = box_prior(grid).to(intensities)
+        smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
+        evidence = torch.stack([grey_value_evidence(image, prior) for image in (intensities, smooth)], dim=1)
         image = ((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None]
-        x = self.stem(torch.cat([image, place, step], dim=1).contiguous(memory_format=torch.channels_last_3d))
+        inputs = torch.cat([image, evidence.clamp(-4.0, 4.0) / 2.0, place, step], dim=1)
+        x = self.stem(inputs.contiguous(memory_format=torch.channels_last_3d))
         levels = [x]
         for stage in self.down:
             x = stage(x)
@@ -111,4 +163,4 @@ class CoarseNetwork(nn.Module):
         levels.pop()
         for enlarge, refine in zip(self.up, self.refine, strict=True):
             x = refine(enlarge(x) + levels.pop())
-        return self.head(x)[:, 0]
+        return self.head(x)[:, 0] + 0.5 * (prior + evidence.mean(dim=1)).clamp(-_CERTAIN, _CERTAIN)

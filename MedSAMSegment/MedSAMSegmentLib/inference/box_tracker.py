@@ -1,0 +1,181 @@
+"""Segment the whole box at once, and let corrections spread from slice to slice.
+
+For networks that see the box as a whole first (`coarse.py`).  Every slice starts from what was found there.  Slices
+that the user said something about are asked for on their own, and what changed on them is carried on to their
+neighbours, and only there: a correction at one place never touches the object elsewhere, and it ends on the first slice
+that needs no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from .coarse import CoarseMask
+from .crop_prompts import prompt_key
+from .outcome import SliceOutcome, stability
+from .predictor import SlicePrediction, SlicePrompt
+from .tracker import Tracker, next_version
+
+# A correction is carried on this far beyond the pixels that changed on the slice before, as a part of the crop.
+_SPREAD = 1 / 24
+
+# A click stands for this disc about it (radius as a part of the crop), whatever the network makes of it.
+_CLICKED = 1 / 64
+_CLICKED_LOGIT = 4.0
+
+
+class BoxTracker(Tracker):
+    """A :class:`Tracker` that starts from a mask of the whole box; ``found`` is that mask."""
+
+    def __init__(self, *given: Any, found: CoarseMask, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._found = found
+
+    @property
+    def revises(self) -> bool:
+        """Nothing is left to revise: the whole box was seen before."""
+        return False
+
+    def _is_source(self, index: int) -> bool:
+        plan = self.plan
+        return index in plan.points or index in plan.masks or index in plan.boxes
+
+    def _order(self) -> list[tuple[int, int | None]]:
+        order = super()._order()
+        if order:
+            return order
+        key = self.plan.key_slice
+        return [(index, None) for index in sorted(self.plan.slices, key=lambda k: (abs(k - key), k))]
+
+    def _has_ended(self, parent: int | None) -> bool:
+        return False
+
+    def _tracked(self, index: int) -> SliceOutcome:
+        parent = self._parents.get(index)
+        before = None if parent is None else self.outcomes[parent]
+        if before is None or before.changed is None:
+            return self._as_found(index)
+        made_from = ("carried", self._box, before.version)
+        known = self._known.get(index)
+        if known is not None and known.made_from == made_from:
+            return known
+        start = self._as_found(index)
+        around = {k: self.outcomes[k].shown if k in self.outcomes else self._on(k) for k in (index - 1, index + 1)}
+        prompt = self._prompts.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
+        prediction = self.predictor.predict(self._features(index), prompt, [])
+        # What was wrong on the slice before is looked at again here; the rest was right and stays.
+        where = _grown(before.changed, _SPREAD)
+        corrected = _blended(start.logits, prediction.logits, where)
+        if not bool(((corrected > 0) != (start.logits > 0)).any()):
+            return start
+        return self._as_corrected(start, corrected, prediction, made_from)
+
+    def _prompted(self, index: int) -> SliceOutcome:
+        made_from = ("prompted", self._box, prompt_key(self.plan, index))
+        known = self._known.get(index)
+        if known is not None and known.made_from == made_from:
+            return known
+        start = self._as_found(index)
+        shown = self._before[index].shown if index in self._before else start.logits
+        prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
+        prediction = self.predictor.predict(self._features(index), prompt, [])
+        drawn = index in self.plan.masks or index in self.plan.boxes
+        corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)
+        return self._as_corrected(start, corrected, prediction, made_from)
+
+    def _on(self, index: int) -> torch.Tensor:
+        """The mask found on a slice, (s, s) logits over the frame."""
+        key = self.plan.key_slice
+        coordinates = self._prompts.prompt(key, False).box_coordinates
+        return self._found.on_slice(coordinates, coordinates.frame_size, index - key)
+
+    def _as_found(self, index: int) -> SliceOutcome:
+        known = self._known.get(index)
+        made_from: Hashable = ("found", self._box)
+        if known is not None and known.made_from == made_from:
+            return known
+        logits = self._on(index)
+        return SliceOutcome(
+            logits=logits,
+            predicted_iou=expected_overlap(logits),
+            object_score=float(logits.max()),
+            stability=stability(logits),
+            memory=None,
+            empty_run=0,
+            made_from=made_from,
+            version=next_version(),
+        )
+
+    def _as_corrected(
+        self, start: SliceOutcome, corrected: torch.Tensor, prediction: SlicePrediction, made_from: Hashable
+    ) -> SliceOutcome:
+        return replace(
+            start,
+            logits=corrected,
+            predicted_iou=prediction.predicted_iou,
+            object_score=prediction.object_score,
+            stability=stability(corrected),
+            made_from=made_from,
+            version=next_version(),
+            changed=(corrected > 0) != (start.logits > 0),
+        )
+
+
+def expected_overlap(logits: torch.Tensor) -> float:
+    """Intersection over union to be expected if the logits' probabilities are true; 1 for a surely empty slice.
+
+    Args:
+        logits: (s, s).
+    """
+    probability = logits.sigmoid()
+    inside = logits > 0
+    union = float(inside.sum()) + float(probability[~inside].sum())
+    return float(probability[inside].sum()) / union if bool(inside.any()) else 1.0 - float(probability.max())
+
+
+def _corrected(shown: torch.Tensor, prediction: SlicePrediction, prompt: SlicePrompt) -> torch.Tensor:
+    """The mask shown, changed where the clicks ask for it.
+
+    Of what the network would change, only the regions that hold a click or touch one are taken.
+    """
+    logits = _sized(prediction.logits, shown.shape[-1])
+    size = shown.shape[-1]
+    scale = size / prompt.frame.size
+    centres = torch.arange(size, dtype=torch.float32, device=shown.device)
+    discs = torch.zeros(size, size, dtype=torch.bool, device=shown.device)
+    held = shown.clone()
+    for (u, v), positive in zip(prompt.points, prompt.labels, strict=True):
+        x, y = (float(u) + 0.5) * scale - 0.5, (float(v) + 0.5) * scale - 0.5
+        disc = ((centres[None, :] - x) ** 2 + (centres[:, None] - y) ** 2) <= max(1.0, _CLICKED * size) ** 2
+        wrong = disc & ((logits > 0) != bool(positive))
+        logits = torch.where(wrong, torch.full_like(logits, _CLICKED_LOGIT if positive else -_CLICKED_LOGIT), logits)
+        discs |= disc
+    differs = ((logits > 0) != (shown > 0)).cpu().numpy()
+    regions, _ = ndimage.label(differs)
+    asked = np.unique(regions[discs.cpu().numpy() & differs])
+    wanted = torch.from_numpy(np.isin(regions, asked[asked > 0])).to(shown.device)
+    return _blended(held, logits, _grown(wanted, 1 / size))
+
+
+def _sized(logits: torch.Tensor, size: int) -> torch.Tensor:
+    if logits.shape[-1] == size:
+        return logits
+    return F.interpolate(logits[None, None], size=(size, size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _grown(region: torch.Tensor, share: float) -> torch.Tensor:
+    """A region (s, s) bool grown by a share of the crop's side, as a weight 0..1 that falls off at its edge."""
+    radius = max(1, round(share * region.shape[-1]))
+    weight = F.max_pool2d(region.float()[None, None], 2 * radius + 1, stride=1, padding=radius)
+    return F.avg_pool2d(weight, 3, stride=1, padding=1)[0, 0]
+
+
+def _blended(old: torch.Tensor, new: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(old, _sized(new, old.shape[-1]), weight)
