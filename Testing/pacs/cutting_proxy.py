@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,9 +17,18 @@ class CuttingProxy:
         after: bytes of one direction after which ``then`` is called, once.
         then: what happens then; afterwards both connections are closed.
         upwards: count what the client sends; otherwise what it receives.
+        tls: makes the client's side encrypted.
     """
 
-    def __init__(self, port: int, after: int, then: Callable[[], None], upwards: bool = True) -> None:
+    def __init__(
+        self,
+        port: int,
+        after: int,
+        then: Callable[[], None],
+        upwards: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.tls = tls
         self.target, self.left, self.then, self.upwards = port, after, then, upwards
         self.cut = threading.Event()
         self.passed = 0
@@ -33,6 +43,11 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
+                if self.tls is not None:
+                    try:
+                        client = self.tls.wrap_socket(client, server_side=True)
+                    except OSError:
+                        continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self.target))
                 except OSError:

@@ -152,11 +152,13 @@ def write_report(study: Study, path: Path, segmentation: Path) -> Path:
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=reference,
         tracking_identifier=hd.sr.TrackingIdentifier(uid=generate_uid(), identifier="Leber ü"),
-        measurements=[hd.sr.Measurement(codes.SCT.Volume, 4321.5, codes.UCUM.CubicMillimeter)]
+        measurements=[hd.sr.Measurement(codes.SCT.Volume, 4321.5, codes.UCUM.CubicMillimeter)],
     )
     observer = hd.sr.ObserverContext(codes.DCM.Device, hd.sr.DeviceObserverIdentifyingAttributes(generate_uid()))
     report = hd.sr.MeasurementReport(
-        hd.sr.ObservationContext(observer_device_context=observer), hd.sr.CodedConcept("77477000", "SCT", "Computed tomography"), imaging_measurements=[group]
+        hd.sr.ObservationContext(observer_device_context=observer),
+        hd.sr.CodedConcept("77477000", "SCT", "Computed tomography"),
+        imaging_measurements=[group],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
     CTImageStorage,
     LabelMapSegmentationStorage,
     SegmentationStorage,
@@ -32,7 +33,9 @@ class Peer:
         before_answer: called after an object was kept, before the answer leaves.
     """
 
-    def __init__(self, labelmap: bool = True, syntaxes: tuple[str, ...] = (), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, labelmap: bool = True, syntaxes: tuple[str, ...] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
         self.kept: dict[str, Dataset] = {}
         self.stores: Counter[str] = Counter()
         self.status = 0x0000
@@ -44,7 +47,12 @@ class Peer:
         entity.require_calling_aet = ["MEDSAMSEG"]
         entity.add_supported_context(Verification)
         syntaxes = syntaxes or (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless)
-        for kind in (CTImageStorage, SegmentationStorage, *((LabelMapSegmentationStorage,) if labelmap else ())):
+        for kind in (
+            CTImageStorage,
+            Comprehensive3DSRStorage,
+            SegmentationStorage,
+            *((LabelMapSegmentationStorage,) if labelmap else ()),
+        ):
             entity.add_supported_context(kind, list(syntaxes), scu_role=True, scp_role=True)
         for model in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet):
             entity.add_supported_context(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import Objects, Pacs, dimse_table
 from cutting_proxy import CuttingProxy
-from pacs_objects import NAME, PATIENT, save, write_study
+from pacs_objects import NAME, PATIENT, save, write_report, write_study
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 from storage_peer import Peer
@@ -44,7 +45,7 @@ def test_labelmap_the_archive_does_not_take_goes_as_binary(
     configure(dimse_table("old", peer.port))
     answer = pacs("send", "old", objects.labelmap)
     assert answer.status == 0, answer.err
-    assert answer.json["objects"][0]["as_binary"]
+    assert answer.json["objects"][0]["replaced"]
     (kept,) = peer.kept.values()
     original = dcmread(objects.labelmap)
     assert kept.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.4"
@@ -63,7 +64,46 @@ def test_labelmap_the_archive_does_not_take_goes_as_binary(
     assert sum(peer.stores.values()) == 1
 
 
-def test_binary_form_survives_dcmqi_and_renumbering(objects: Objects, tmp_path: Path) -> None:
+def test_report_follows_the_binary_form_of_its_segmentation(
+    peers: Callable[..., Peer], configure: Configure, objects: Objects, pacs: Pacs, tmp_path: Path
+) -> None:
+    peer = peers(labelmap=False)
+    configure(dimse_table("old", peer.port))
+    report = write_report(objects.study, tmp_path / "report.dcm", objects.labelmap)
+    answer = pacs("send", "old", report, objects.labelmap)
+    assert answer.status == 0, answer.err
+    binary, follower = peer.kept.values()
+    assert binary.Modality == "SEG"
+    assert follower.SOPInstanceUID != dcmread(report).SOPInstanceUID
+    text = follower.to_json()
+    assert str(dcmread(objects.labelmap).SOPInstanceUID) not in text
+    assert text.count(str(binary.SOPInstanceUID)) == dcmread(report).to_json().count(
+        str(dcmread(objects.labelmap).SOPInstanceUID)
+    )
+    assert pacs("send", "old", report).json["already_there"] == 1
+
+
+def test_binary_form_is_read_by_another_program(objects: Objects, tmp_path: Path) -> None:
+    from MedSAMSegmentLib.pacs.binary_form import write_binary_form
+
+    reader = shutil.which("segimage2itkimage")
+    if reader is None:
+        pytest.skip("needs dcmqi")
+    sitk = pytest.importorskip("SimpleITK")
+    write_binary_form(objects.labelmap, tmp_path / "bits.dcm")
+    command = [reader, "--inputDICOM", tmp_path / "bits.dcm", "--outputDirectory", tmp_path, "-t", "nrrd"]
+    subprocess.run(command, check=True, capture_output=True)
+    for number in (1, 2):
+        image = sitk.ReadImage(str(tmp_path / f"{number}.nrrd"))
+        where = np.argwhere(sitk.GetArrayFromImage(image))[:, ::-1]
+        positions = [image.TransformIndexToPhysicalPoint(list(map(int, index))) for index in where[:: len(where) - 1]]
+        k, j, i = np.argwhere(objects.study.labels == number)[[0, -1]].T
+        expected = np.stack([-15 + 0.7 * i, -20 + 0.8 * j, 2.5 * k], axis=1)
+        assert np.allclose(positions, expected)
+        assert len(where) == (objects.study.labels == number).sum()
+
+
+def test_binary_form_has_no_gaps_in_its_numbers(objects: Objects, tmp_path: Path) -> None:
     """Segment numbers of a label map may have gaps; those of bits may not."""
     import highdicom as hd
     from MedSAMSegmentLib.pacs.binary_form import write_binary_form
@@ -75,7 +115,8 @@ def test_binary_form_survives_dcmqi_and_renumbering(objects: Objects, tmp_path: 
     for segment in labelmap.SegmentSequence:
         if segment.SegmentNumber == 2:
             segment.SegmentNumber = 7
-    write_binary_form(save(labelmap, tmp_path / "gap.dcm"), tmp_path / "bits.dcm")
+    numbers = write_binary_form(save(labelmap, tmp_path / "gap.dcm"), tmp_path / "bits.dcm")
+    assert numbers == [1, 7]
     bits = hd.seg.segread(tmp_path / "bits.dcm")
     assert list(bits.segment_numbers) == [1, 2]
     sources = [data.SOPInstanceUID for data in objects.study.slices]
@@ -117,7 +158,7 @@ def test_refused_object_does_not_hold_up_the_others(
 ) -> None:
     peer = peers()
     configure(dimse_table("picky", peer.port))
-    answer = pacs("send", "picky", objects.report, objects.binary)
+    answer = pacs("send", "picky", objects.contours, objects.binary)
     assert (answer.status, answer.code) == (3, "PACS_UNSUPPORTED")
     assert [entry["state"] for entry in answer.json["objects"]] == ["refused", "verified"]
     assert pacs("send", "picky").json["objects"] == []

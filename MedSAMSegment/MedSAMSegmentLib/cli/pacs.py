@@ -183,7 +183,10 @@ def send_command(
     }
     replaced = sum(delivery.replaced and delivery.error is None for delivery in deliveries)
     if replaced:
-        output.note(f"The archive takes no LABELMAP: {replaced} segmentation(s) went as BINARY, under new identifiers.")
+        output.note(
+            f"The archive takes no LABELMAP: {replaced} object(s) went under new identifiers, segmentations as BINARY,"
+            " reports referring to that."
+        )
     failed = [delivery.error for delivery in deliveries if delivery.error is not None]
     output.say(f"{summary['verified']} sent and verified, {left} left in the queue.")
     if not failed:
@@ -274,7 +277,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
     return {
         **_entry(delivery.entry),
         "sent_now": delivery.sent,
-        "as_binary": delivery.replaced,
+        "replaced": delivery.replaced,
         "error": error.as_dict() if error is not None else None,
     }
 

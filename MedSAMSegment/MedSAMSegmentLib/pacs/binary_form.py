@@ -32,11 +32,14 @@ _DROPPED = (
 )
 
 
-def write_binary_form(source: Path, target: Path) -> None:
+def write_binary_form(source: Path, target: Path) -> list[int]:
     """Write a LABELMAP segmentation as a BINARY one: same segments, same places, a new SOP Instance UID.
 
     A frame is written for each segment on each plane where it is; segments are numbered from 1 in their old order.
     What was written is read again and compared with the label map bit by bit before the file gets its name.
+
+    Returns:
+        The old segment numbers in the order of the new ones.
 
     Raises:
         InputError: ``NOT_A_LABELMAP``, ``UNREADABLE_FILE``.
@@ -59,6 +62,7 @@ def write_binary_form(source: Path, target: Path) -> None:
     with atomic_path(target) as temporary:
         binary.save_as(temporary, enforce_file_format=True)
         _check(temporary, labels, frames)
+    return numbers
 
 
 def _described(labelmap: Dataset, numbers: list[int], frames: list[tuple[int, int]]) -> Dataset:

@@ -207,7 +207,7 @@ def _check_end(response: requests.Response, *_: Any, **__: Any) -> None:
 
     def watched(chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
         tail = b""
-        for chunk in parts(chunk_size, decode_unicode):
+        for chunk in parts(chunk_size, decode_unicode):  # type: ignore[call-overload]
             tail = (tail + chunk)[-256:]
             yield chunk
         if not tail.rstrip().endswith(end):

@@ -15,11 +15,12 @@ line stays, so that the same object is not sent again by mistake.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ CREATE TABLE entries (
     attempts INTEGER NOT NULL DEFAULT 0,
     code TEXT NOT NULL DEFAULT '',
     replaces TEXT NOT NULL DEFAULT '',
+    replaces_uid TEXT NOT NULL DEFAULT '',
+    segments TEXT NOT NULL DEFAULT '[]',
     changed REAL NOT NULL,
     UNIQUE (archive, sop_instance_uid)
 )
@@ -70,6 +73,8 @@ class Entry:
         file: its name in the queue's folder; empty when it is gone.
         code: why it is where it is: the code of the last failure, or empty.
         replaces: SHA-256 of the object it was made from when the archive did not take that one.
+        replaces_uid: that object's SOP Instance UID.
+        segments: that object's segment numbers, in the order of the new ones; empty where it has none.
     """
 
     id: int
@@ -80,6 +85,8 @@ class Entry:
     attempts: int
     code: str
     replaces: str
+    replaces_uid: str
+    segments: tuple[int, ...]
     changed: float
 
 
@@ -152,15 +159,31 @@ class SendQueue:
         (self.folder / name).unlink()
         return self.add(archive, path, facts)
 
-    def replace(self, entry: Entry, path: Path, facts: ObjectFacts) -> Entry:
-        """Put another object in an entry's place, because the archive does not take the first one."""
+    def replace(self, entry: Entry, path: Path, facts: ObjectFacts, segments: Sequence[int] = ()) -> Entry:
+        """Put another object in an entry's place, because the archive does not take the first one.
+
+        Args:
+            entry: as it was.
+            path: the other object's file, which is copied.
+            facts: of the other object.
+            segments: the first object's segment numbers, in the order of the new ones.
+        """
         name = self._copy(path, facts.sha256)
         with self._database() as database:
             database.execute(
                 "UPDATE entries SET sop_class_uid = ?, sop_instance_uid = ?, study_uid = ?, series_uid = ?,"
-                " transfer_syntax_uid = ?, sha256 = ?, file = ?, replaces = ?, state = ?, code = '', changed = ?"
-                " WHERE id = ?",
-                (*_values(facts), name, entry.facts.sha256, WAITING, time.time(), entry.id),
+                " transfer_syntax_uid = ?, sha256 = ?, file = ?, replaces = ?, replaces_uid = ?, segments = ?,"
+                " state = ?, code = '', changed = ? WHERE id = ?",
+                (
+                    *_values(facts),
+                    name,
+                    entry.facts.sha256,
+                    entry.facts.sop_instance_uid,
+                    json.dumps(list(segments)),
+                    WAITING,
+                    time.time(),
+                    entry.id,
+                ),
             )
         with suppress(OSError):
             self.path(entry).unlink()
@@ -299,8 +322,11 @@ def _values(facts: ObjectFacts) -> tuple[str, ...]:
 
 
 def _entry(row: tuple) -> Entry:
-    key, archive, *facts, file, state, attempts, code, replaces, changed = row
-    return Entry(key, archive, ObjectFacts(*facts), file, state, attempts, code, replaces, changed)
+    key, archive, *facts, file, state, attempts, code, replaces, replaces_uid, segments, changed = row
+    numbers = tuple(json.loads(segments))
+    return Entry(
+        key, archive, ObjectFacts(*facts), file, state, attempts, code, replaces, replaces_uid, numbers, changed
+    )
 
 
 def _flush_folder(folder: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MedSAMSegmentError
+from ..errors import InputError, MedSAMSegmentError
 from .backoff import pauses, with_retries
 from .client import ArchiveClient
 from .comparison import differences
@@ -18,9 +18,11 @@ from .objects import LABELMAP_SEGMENTATION, ObjectFacts, read_facts
 from .private_folder import private_folder
 from .query import InstanceReference, Query
 from .queue import ACCEPTED, DIFFERS, OPEN, REFUSED, SENDING, VERIFIED, WAITING, Entry, SendQueue
+from .references import Move, write_with_moved_references
 
-#: Writes the BINARY form of a LABELMAP segmentation: from the first path to the second.
-BinaryForm = Callable[[Path, Path], None]
+#: Writes the BINARY form of a LABELMAP segmentation, from the first path to the second, and returns the old segment
+#: numbers in the order of the new ones.
+BinaryForm = Callable[[Path, Path], Sequence[int]]
 
 #: After these the archive certainly does not have the object: it said no, or was never reached.  After any other
 #: failure it may have it, and is asked before the object is sent again.
@@ -42,7 +44,7 @@ class Delivery:
     Attributes:
         error: why it is not verified; None where all is well.
         sent: whether it was transferred in this run.
-        replaced: whether its BINARY form went instead of a LABELMAP.
+        replaced: whether another form went instead, since the archive takes no LABELMAP.
     """
 
     entry: Entry
@@ -76,6 +78,8 @@ class Sender:
         deliveries = []
         with self.queue.exclusive():
             entries = [entry for entry in self.queue.entries(self.archive.name) if entry.state in OPEN]
+            # Label maps first: what refers to one has to know whether its BINARY form went instead.
+            entries.sort(key=lambda entry: entry.facts.sop_class_uid != LABELMAP_SEGMENTATION)
             for done, entry in enumerate(entries):
                 if progress is not None:
                     progress(done, len(entries), "sending")
@@ -97,6 +101,7 @@ class Sender:
         Raises:
             PacsError: what stopped it.
         """
+        entry = self._follow_replaced(entry)
         for pause in (*pauses(self.archive.attempts, self.archive.wait), None):
             try:
                 entry = self._send_once(self.queue.entry(entry.id))
@@ -210,7 +215,7 @@ class Sender:
         with private_folder(self.queue.folder) as folder:
             path = folder / "binary.dcm"
             try:
-                self.binary_form(self.queue.path(entry), path)
+                segments = self.binary_form(self.queue.path(entry), path)
                 facts = read_facts(path)
             except MedSAMSegmentError as error:
                 raise PacsError(
@@ -219,7 +224,30 @@ class Sender:
                     "Export it as BINARY.",
                     about_object=True,
                 ) from None
-            self.queue.replace(entry, path, facts)
+            self.queue.replace(entry, path, facts, segments)
+
+    def _follow_replaced(self, entry: Entry) -> Entry:
+        """An object that refers to a replaced label map refers to its BINARY form instead, under a UID of its own."""
+        replaced = {other.replaces_uid: other for other in self.queue.entries(entry.archive) if other.segments}
+        if not replaced or entry.state != WAITING or entry.attempts or entry.replaces:
+            return entry
+        with private_folder(self.queue.folder) as folder:
+            path = folder / "referring.dcm"
+            moves = {
+                old: Move(other.facts.sop_class_uid, other.facts.sop_instance_uid, other.segments)
+                for old, other in replaced.items()
+            }
+            try:
+                if not write_with_moved_references(self.queue.path(entry), path, moves):
+                    return entry
+            except InputError:
+                raise PacsError(
+                    "PACS_REFERENCE",
+                    "The object refers to a segmentation that went as BINARY, in a way that cannot be followed.",
+                    "Export both again, as BINARY.",
+                    about_object=True,
+                ) from None
+            return self.queue.replace(entry, path, read_facts(path))
 
     def _note_failure(self, entry: Entry, error: PacsError) -> Entry:
         entry = self.queue.entry(entry.id)
