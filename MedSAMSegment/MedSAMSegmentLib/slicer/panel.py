@@ -1,0 +1,519 @@
+"""The panel: connects the widgets of ``MedSAMSegment.ui`` with the controller, and shows what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from ..errors import MedSAMSegmentError
+from . import panel_export, panel_models
+from . import panel_scene as scene
+from .confidence_strip import ConfidenceStrip
+from .panel_controller import PanelController
+from .panel_parameters import PanelParameters
+
+_SETTINGS = (
+    "model",
+    "checkpoint",
+    "device",
+    "window",
+    "windowLevel",
+    "windowWidth",
+    "strategy",
+    "plane",
+    "fullSlice",
+    "clip",
+    "marginMm",
+    "smooth",
+    "keepComponent",
+    "fillHoles",
+)
+
+
+class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """See the module's text.  The module's own widget class derives from it and says where transport and bridge are."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.controller: PanelController | None = None
+        self._parameters: Any = None
+        self._gui_tag: Any = None
+        self._settings: tuple[Any, ...] = ()
+        self._placing: Any = None
+        self._place_button: Any = None
+        self._boxes: set[str] = set()
+        self._shortcuts: list[Any] = []
+        self._review = 0
+        self._showing = False
+        self._watched: Any = None
+
+    # ---- what the module's widget provides -------------------------------------------------------------------------
+
+    def make_controller(self) -> PanelController:
+        """The controller with Slicer's transport and bridge."""
+        from .panel_bridge import SceneBridge
+        from .worker_process import QtTransport
+
+        return PanelController(QtTransport(), SceneBridge(), self.refresh)
+
+    def parameter_node(self) -> Any:
+        """The MRML node that the settings are kept in."""
+        return slicer.modules.MedSAMSegmentInstance.parameterNode()
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/MedSAMSegment.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.strip = ConfidenceStrip(self._go_to)
+        row = qt.QHBoxLayout(self.ui.confidenceFrame)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.strip)
+        self._fill_choices()
+        self.controller = self.make_controller()
+        self._connect()
+        for event, handler in (
+            (slicer.mrmlScene.StartCloseEvent, self._scene_closes),
+            (slicer.mrmlScene.EndCloseEvent, self._scene_changed),
+            (slicer.mrmlScene.EndImportEvent, self._scene_changed),
+        ):
+            self.addObserver(slicer.mrmlScene, event, handler)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._node_removed)
+        interaction = slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent
+        self.addObserver(scene.interaction_node(), interaction, self._mode_changed)
+        self._scene_changed()
+
+    def enter(self) -> None:
+        self._scene_changed()
+        self._make_shortcuts()
+
+    def exit(self) -> None:
+        self._remove_shortcuts()
+        self._disconnect_parameters()
+
+    def cleanup(self) -> None:
+        self._remove_shortcuts()
+        self._disconnect_parameters()
+        self.removeObservers()
+        if self.controller is not None:
+            self.controller.shut_down()
+
+    def _scene_closes(self, caller: Any = None, event: Any = None) -> None:
+        self._disconnect_parameters()
+        self._boxes.clear()
+        self._placing = None
+        if self.controller is not None:
+            self.controller.use(None)
+
+    def _scene_changed(self, caller: Any = None, event: Any = None) -> None:
+        """Use the parameter node of the scene as it is now."""
+        node = self.parameter_node()
+        if self._parameters is None or self._parameters.parameterNode is not node or event is not None:
+            self._disconnect_parameters()
+            self._parameters = PanelParameters(node)
+            if self.controller is not None:
+                self.controller.use(self._parameters)
+        if self._gui_tag is None:
+            self._gui_tag = self._parameters.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+        if self._parameters.inputVolume is None:
+            self._parameters.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        self._settings = self._setting_values()
+        self._parameters_changed()
+
+    def _disconnect_parameters(self) -> None:
+        if self._parameters is not None and self._gui_tag is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+            self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+        self._parameters, self._gui_tag = None, None
+
+    # ---- connections -----------------------------------------------------------------------------------------------
+
+    def _fill_choices(self) -> None:
+        ui = self.ui
+        self._choices = {
+            "model": (ui.modelComboBox, [(spec.name, spec.title) for spec in panel_models.choosable_models()]),
+            "window": (ui.windowComboBox, panel_models.windows()),
+            "direction": (
+                ui.directionComboBox,
+                [
+                    ("both", _("both ways")),
+                    ("up", _("upwards from the slice shown")),
+                    ("down", _("downwards from the slice shown")),
+                ],
+            ),
+            "strategy": (
+                ui.strategyComboBox,
+                [
+                    ("propagate", _("Propagate with memory")),
+                    ("hybrid", _("Propagate, and ask the box again where in doubt")),
+                    ("per-slice", _("Every slice on its own from the box")),
+                ],
+            ),
+            "plane": (
+                ui.planeComboBox,
+                [
+                    ("auto", _("As acquired")),
+                    ("axial", _("Axial")),
+                    ("coronal", _("Coronal")),
+                    ("sagittal", _("Sagittal")),
+                ],
+            ),
+            "device": (
+                ui.deviceComboBox,
+                [("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("NVIDIA GPU")), ("mps", _("Apple GPU"))],
+            ),
+        }
+        for name, (box, items) in self._choices.items():
+            for value, text in items:
+                box.addItem(text, value)
+            box.connect("activated(int)", lambda index, name=name: self._chosen(name, index))
+
+    def _chosen(self, name: str, index: int) -> None:
+        if self._parameters is not None:
+            value = self._choices[name][1][index][0]
+            if name == "model" and value != self._parameters.model:
+                self._parameters.checkpoint = ""
+            setattr(self._parameters, name, value)
+
+    def _connect(self) -> None:
+        ui, controller = self.ui, self.controller
+        assert controller is not None
+        for button, action in (
+            (ui.drawBoxButton, self._draw_box),
+            (ui.segmentButton, self._segment_or_cancel),
+            (ui.weakestButton, self._go_to_weakest),
+            (ui.acceptSliceButton, self._accept_slice),
+            (ui.acceptAllButton, controller.accept),
+            (ui.releaseButton, controller.release),
+            (ui.undoButton, controller.undo),
+            (ui.redoButton, controller.redo),
+            (ui.removeButton, lambda: controller.remove(controller.selected)),
+            (ui.downloadButton, self._download),
+            (ui.importButton, self._import),
+            (ui.installButton, self._install),
+            (ui.exportDicomButton, lambda: self._export(panel_export.dicom_segmentation)),
+            (ui.exportNrrdButton, lambda: self._export(panel_export.segmentation_file)),
+            (ui.exportNiftiButton, lambda: self._export(panel_export.nifti_file)),
+            (ui.exportLabelmapButton, lambda: self._export(panel_export.labelmap)),
+        ):
+            button.connect("clicked(bool)", lambda checked=False, action=action: action())
+        for button, role, positive in (
+            (ui.insideButton, "points", True),
+            (ui.outsideButton, "points", False),
+            (ui.scribbleButton, "scribble", True),
+            (ui.outsideScribbleButton, "scribble", False),
+            (ui.sliceBoxButton, "slice-box", True),
+        ):
+            button.connect(
+                "clicked(bool)",
+                lambda checked=False, button=button, role=role, positive=positive: self._correct(
+                    button, role, positive
+                ),
+            )
+        ui.objectsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._selected)
+
+    def _make_shortcuts(self) -> None:
+        """Keys that work only while the panel is open."""
+        if self._shortcuts:
+            return
+        ui = self.ui
+        for keys, button in (
+            ("B", ui.drawBoxButton),
+            ("S", ui.segmentButton),
+            ("W", ui.weakestButton),
+            ("P", ui.insideButton),
+            ("N", ui.outsideButton),
+            ("A", ui.acceptSliceButton),
+            ("Ctrl+Shift+Z", ui.undoButton),
+            ("Ctrl+Shift+Y", ui.redoButton),
+        ):
+            shortcut = qt.QShortcut(slicer.util.mainWindow() or self.parent)
+            shortcut.setKey(qt.QKeySequence(keys))
+            shortcut.connect("activated()", button.click)
+            self._shortcuts.append(shortcut)
+
+    def _remove_shortcuts(self) -> None:
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    # ---- the user does something -----------------------------------------------------------------------------------
+
+    def _parameters_changed(self, caller: Any = None, event: Any = None) -> None:
+        if self._parameters is None or self.controller is None:
+            return
+        self.controller.volume_chosen()
+        values = self._setting_values()
+        if values != self._settings:
+            self._settings = values
+            self.controller.settings_changed()
+        self._show_window()
+        self.refresh()
+
+    def _setting_values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self._parameters, name) for name in _SETTINGS)
+
+    def _show_window(self) -> None:
+        from ..volume.window import CT_PRESETS
+
+        parameters = self._parameters
+        if not parameters.showWindow or parameters.inputVolume is None:
+            return
+        if parameters.window in CT_PRESETS:
+            width, level = CT_PRESETS[parameters.window]
+        elif parameters.window == "custom":
+            level, width = parameters.windowLevel, parameters.windowWidth
+        elif self.controller is not None and self.controller.opened is not None:
+            low, high = self.controller.opened["window"]
+            level, width = (low + high) / 2, high - low
+        else:
+            return
+        scene.show_window(parameters.inputVolume, level, width)
+
+    def _draw_box(self) -> None:
+        assert self.controller is not None
+        self._begin_placing(self.controller.draw_box(), None)
+
+    def _correct(self, button: Any, role: str, positive: bool) -> None:
+        assert self.controller is not None
+        was_this = self._place_button is button
+        scene.stop_placing()
+        if not was_this:
+            self._begin_placing(self.controller.correct(role, positive), button)
+        self.refresh()
+
+    def _begin_placing(self, node: Any, button: Any) -> None:
+        self._placing, self._place_button = node, button if node is not None else None
+
+    def _mode_changed(self, caller: Any = None, event: Any = None) -> None:
+        """Drawing has ended, by the last click or because the user gave up."""
+        interaction = scene.interaction_node()
+        if self._placing is None or interaction.GetCurrentInteractionMode() == interaction.Place:
+            return
+        node, self._placing, self._place_button = self._placing, None, None
+        # The last point is set after the mode has changed.
+        qt.QTimer.singleShot(0, lambda: self._drawn(node))
+
+    def _drawn(self, node: Any) -> None:
+        if node.GetScene() is None or self.controller is None:
+            return
+        if node.GetAttribute(scene.ROLE) == "box":
+            self.controller.box_drawn(node)
+        else:
+            self.controller.drawn(node)
+        self.refresh()
+
+    def _node_removed(self, caller: Any, event: Any, node: Any = None) -> None:
+        name = None if node is None else node.GetAttribute(scene.SEGMENT)
+        if name and self.controller is not None and not slicer.mrmlScene.IsClosing():
+            self._boxes.discard(node.GetID())
+            self.controller.box_deleted(name)
+
+    _node_removed.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+
+    def _box_moved(self, caller: Any, event: Any = None) -> None:
+        if self.controller is not None:
+            self.controller.box_moved(caller)
+
+    def _segment_or_cancel(self) -> None:
+        assert self.controller is not None
+        if self.controller.busy:
+            self.controller.cancel()
+        else:
+            self.controller.segment()
+
+    def _selected(self, *ignored: Any) -> None:
+        chosen = self.ui.objectsTable.selectedSegmentIDs()
+        if chosen and self.controller is not None and not self._showing:
+            self.controller.selected = chosen[0]
+            self._review = 0
+            self.refresh()
+
+    def _go_to(self, index: int) -> None:
+        if self.controller is not None:
+            self.controller.show_slice(index)
+            self.refresh()
+
+    def _go_to_weakest(self) -> None:
+        assert self.controller is not None
+        weakest = self.controller.weakest_slices(self.controller.selected)
+        if weakest:
+            self._go_to(weakest[self._review % len(weakest)])
+            self._review += 1
+
+    def _accept_slice(self) -> None:
+        assert self.controller is not None
+        index = self.controller.shown_slice()
+        if index is not None:
+            self.controller.accept([index])
+
+    # ---- models and files ------------------------------------------------------------------------------------------
+
+    def _spec(self) -> Any:
+        return next(spec for spec in panel_models.choosable_models() if spec.name == self._parameters.model)
+
+    def _download(self) -> None:
+        assert self.controller is not None
+        spec, controller = self._spec(), self.controller
+        question = _(
+            "Download the weights of {title} ({size}) from\n{url}\n\nLicence: {licence}. {summary}\n\n"
+            "Nothing of your data is sent."
+        ).format(
+            title=spec.title,
+            size=panel_models.size_text(spec),
+            url=spec.checkpoint.url,
+            licence=spec.licence.identifier,
+            summary=spec.licence.summary,
+        )
+        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download weights")):
+            controller.download(spec.name)
+
+    def _import(self) -> None:
+        assert self.controller is not None
+        path = qt.QFileDialog.getOpenFileName(
+            self.parent, _("Weights"), "", _("Weights (*.safetensors *.pt *.pth);;All files (*)")
+        )
+        if path:
+            self.controller.import_weights(self._parameters.model, path)
+
+    def _install(self) -> None:
+        from .install import install_dependencies
+
+        if install_dependencies() and self.controller is not None:
+            self.controller.settings_changed()
+        self.refresh()
+
+    def _export(self, how: Any) -> None:
+        segmentation = None if self._parameters is None else self._parameters.segmentation
+        with slicer.util.tryWithErrorDisplay(_("The export failed."), waitCursor=False):
+            try:
+                message = how(segmentation, self._parameters.inputVolume, self.parent)
+            except MedSAMSegmentError as error:
+                message = f"{error.message} {error.hint}"
+            if message:
+                self.ui.messageLabel.setText(message)
+
+    # ---- what the panel shows --------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show everything as it is now."""
+        controller, parameters, ui = self.controller, self._parameters, self.ui
+        if controller is None or parameters is None or self._showing:
+            return
+        self._showing = True
+        try:
+            self._refresh_choices(parameters)
+            self._refresh_objects(controller, parameters)
+            busy = controller.busy
+            ui.segmentButton.setText(_("Cancel") if busy else _("Segment"))
+            ui.segmentButton.setEnabled(busy or controller.ready)
+            ui.segmentButton.setToolTip(
+                _("Stop; what was found so far is kept. (S)")
+                if busy
+                else _("Segment all objects that are new or were changed. (S)")
+                if controller.ready
+                else _("Choose a volume and draw a box first.")
+            )
+            ui.progressBar.setVisible(busy)
+            ui.progressBar.setValue(round(100 * (controller.fraction or 0.0)))
+            ui.messageLabel.setText(controller.message)
+            ui.installButton.setVisible(controller.code == "NOT_INSTALLED")
+            ui.undoButton.setEnabled(controller.client.can_undo and not busy)
+            ui.redoButton.setEnabled(controller.client.can_redo and not busy)
+            ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
+            self._refresh_corrections(controller)
+        finally:
+            self._showing = False
+
+    def _refresh_choices(self, parameters: Any) -> None:
+        ui = self.ui
+        for name, (box, items) in self._choices.items():
+            values = [value for value, _text in items]
+            current = getattr(parameters, name)
+            box.setCurrentIndex(values.index(current) if current in values else 0)
+        spec = self._spec()
+        here = panel_models.is_here(spec) or bool(parameters.checkpoint)
+        ui.modelInfoLabel.setText(panel_models.describe(spec, parameters.checkpoint))
+        ui.downloadButton.setEnabled(not here and not spec.checkpoint.browser_only)
+        custom = parameters.window == "custom"
+        ui.windowLevelSpinBox.setVisible(custom)
+        ui.windowWidthSpinBox.setVisible(custom)
+        ui.firstSliceSpinBox.setEnabled(parameters.limitRange)
+        ui.lastSliceSpinBox.setEnabled(parameters.limitRange)
+
+    def _refresh_objects(self, controller: PanelController, parameters: Any) -> None:
+        ui, segmentation = self.ui, parameters.segmentation
+        if self._watched is not segmentation:
+            self._watched = segmentation
+            ui.objectsTable.setSegmentationNode(segmentation)
+        for node in controller.boxes():
+            if node.GetID() not in self._boxes:
+                self._boxes.add(node.GetID())
+                self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._box_moved)
+            if segmentation is not None:
+                _show_status(segmentation, node.GetAttribute(scene.SEGMENT), controller)
+        name = controller.selected
+        there = segmentation is not None and segmentation.GetSegmentation().GetSegment(name) is not None
+        if there and list(ui.objectsTable.selectedSegmentIDs()) != [name]:
+            ui.objectsTable.setSelectedSegmentIDs([name])
+        scores = controller.scores.get(name, {}) if there else {}
+        accepted = set(controller.objects.get(name, {}).get("accepted", ()))
+        self.strip.show_scores(scores, accepted, controller.shown_slice())
+        weakest = controller.weakest_slices(name) if there else []
+        ui.weakestButton.setEnabled(bool(weakest))
+        if weakest:
+            ui.confidenceLabel.setText(
+                _("Least sure on slice {index}: {score:.0%}").format(index=weakest[0], score=scores[weakest[0]])
+            )
+        else:
+            ui.confidenceLabel.setText("")
+
+    def _refresh_corrections(self, controller: PanelController) -> None:
+        ui = self.ui
+        selected = controller.selected in controller.objects and not controller.busy
+        segmented = selected and bool(controller.scores.get(controller.selected))
+        clicks = controller.understands("points")
+        for button in (ui.insideButton, ui.outsideButton, ui.scribbleButton, ui.outsideScribbleButton):
+            button.setEnabled(selected and clicks)
+        ui.sliceBoxButton.setEnabled(selected)
+        for button in (ui.acceptSliceButton, ui.acceptAllButton):
+            button.setEnabled(segmented)
+        ui.releaseButton.setEnabled(selected and bool(controller.objects[controller.selected]["accepted"]))
+        ui.removeButton.setEnabled(selected)
+        for button in (
+            ui.insideButton,
+            ui.outsideButton,
+            ui.scribbleButton,
+            ui.outsideScribbleButton,
+            ui.sliceBoxButton,
+        ):
+            button.setChecked(button is self._place_button)
+
+
+def _show_status(segmentation: Any, name: str, controller: PanelController) -> None:
+    """The state of an object in Slicer's own column."""
+    segment = segmentation.GetSegmentation().GetSegment(name)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if segment is None:
+        return
+    status = {
+        "new": logic.NotStarted,
+        "changed": logic.InProgress,
+        "segmented": logic.InProgress,
+        "doubtful": logic.Flagged,
+        "accepted": logic.Completed,
+    }[controller.status(name)]
+    if logic.GetSegmentStatus(segment) != status:
+        logic.SetSegmentStatus(segment, status)

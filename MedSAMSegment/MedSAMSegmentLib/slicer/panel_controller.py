@@ -1,0 +1,610 @@
+"""What happens when the user does something in the panel: between the scene, the bridge and the worker; no Qt.
+
+An object is a box (markups ROI) and a segment; the worker knows it by the segment's identifier.  Nothing here waits:
+requests go to the worker, and what comes back changes the scene and is announced by ``changed``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from ..errors import CancelledError, MedSAMSegmentError
+from ..prompts import BoxPrompt
+from . import panel_scene as scene
+from .panel_parameters import worker_options
+from .protocol import unpack_mask
+from .worker_client import State, Transport, WorkerClient
+
+if TYPE_CHECKING:
+    from ..volume import OrientedBox, Volume
+
+_PREVIEW_MILLISECONDS = 150
+_DOUBTFUL = 0.5
+
+
+class Bridge(Protocol):
+    """Between MRML nodes and the engine."""
+
+    def volume(self, volume_node: Any) -> Volume:
+        """The scan of a volume node, its array as it is."""
+        ...
+
+    def box(self, roi_node: Any, volume_node: Any) -> OrientedBox:
+        """The box of a ROI node in the LPS mm of :meth:`volume`."""
+        ...
+
+    def segmentation(self, volume_node: Any, segmentation_node: Any | None) -> Any:
+        """A segmentation node on the volume's grid, under its transform and in its study; a new one if need be."""
+        ...
+
+    def write(
+        self,
+        segmentation_node: Any,
+        segment_id: str,
+        volume_node: Any,
+        mask: np.ndarray,
+        offset: list[int],
+        model: Mapping[str, str],
+    ) -> None:
+        """Make a block of bool (k, j, i) at ``offset`` the segment's content, as one step that can be undone."""
+        ...
+
+    def undo(self, segmentation_node: Any) -> None: ...
+
+    def redo(self, segmentation_node: Any) -> None: ...
+
+
+class PanelController:
+    """See the module's text.
+
+    Args:
+        transport: of the worker.
+        bridge: see :class:`Bridge`.
+        changed: called when the panel should look again.
+
+    Attributes:
+        client: the worker.
+        opened: what the worker said about the scan; ``None`` before it is open.
+        objects: what it said about every object, by segment.
+        scores: confidence by object and slice.
+        selected: the segment that corrections are for; empty for none.
+        message: the latest sentence for the user; ``failed`` says whether it is an error, ``code`` which one.
+        fraction: how much of a run is done; ``None`` when none is under way.
+    """
+
+    def __init__(self, transport: Transport, bridge: Bridge, changed: Callable[[], None]) -> None:
+        self.client = WorkerClient(transport, self._worker_changed)
+        self.opened: Mapping[str, Any] | None = None
+        self.objects: dict[str, Mapping[str, Any]] = {}
+        self.scores: dict[str, dict[int, float]] = {}
+        self.selected = ""
+        self.message = ""
+        self.failed = False
+        self.code = ""
+        self.fraction: float | None = None
+        self._transport = transport
+        self._bridge = bridge
+        self._changed = changed
+        self._parameters: Any = None
+        self._volume: Volume | None = None
+        self._volume_node: Any = None
+        self._sent_boxes: dict[str, dict[str, Any]] = {}
+        self._writes: list[int] = []
+        self._undone: list[int] = []
+        self._forgotten: dict[str, tuple[str, tuple[float, float, float]]] = {}
+        self._preview = scene.Preview()
+        self._preview_timer: Any = None
+        self._when_open: Callable[[], None] | None = None
+
+    # ---- scan and settings -----------------------------------------------------------------------------------------
+
+    def use(self, parameters: Any | None) -> None:
+        """Work with another parameter node: of the panel that was opened, or of a scene that was loaded."""
+        self.forget()
+        self._parameters = parameters
+        if parameters is not None:
+            kept = json.loads(parameters.scores) if parameters.scores else {}
+            self.scores = {name: {int(k): value for k, value in row.items()} for name, row in kept.items()}
+        self._changed()
+
+    def forget(self) -> None:
+        """Let the scan go; whatever is under way is stopped and changes nothing any more."""
+        if self._preview_timer is not None:
+            self._preview_timer.cancel()
+        self.client.close_scan()
+        self._preview.remove()
+        self._when_open = None
+        self.opened, self._volume, self._volume_node = None, None, None
+        self.objects, self.scores, self._sent_boxes = {}, {}, {}
+        self._writes, self._undone, self._forgotten = [], [], {}
+        self.fraction = None
+
+    def shut_down(self) -> None:
+        """End the worker, too."""
+        self.forget()
+        self.client.shut_down()
+
+    def volume_chosen(self) -> None:
+        """Another volume: objects of the one before stay in the scene, as they are."""
+        if self._volume_node is not None and self._parameters.inputVolume is not self._volume_node:
+            parameters = self._parameters
+            self.forget()
+            parameters.session = parameters.scores = ""
+        self._changed()
+
+    def settings_changed(self) -> None:
+        """Model, device or settings: objects keep their prompts and are segmented anew when asked to."""
+        if self._volume is not None:
+            self.client.configure(worker_options(self._parameters), self._has_opened, self._has_failed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to segment."""
+        return self._parameters is not None and self._parameters.inputVolume is not None and bool(self.boxes())
+
+    @property
+    def busy(self) -> bool:
+        return self.fraction is not None
+
+    def open(self) -> bool:
+        """Open the chosen volume if it is not open; ``False`` (and a message) where it cannot be."""
+        node = None if self._parameters is None else self._parameters.inputVolume
+        if node is None:
+            return self._say(_("Choose a volume first."), failed=True)
+        if self._volume is not None and node is self._volume_node:
+            return True
+        try:
+            volume = self._bridge.volume(node)
+            state = json.loads(self._parameters.session) if self._parameters.session else None
+            self._volume, self._volume_node = volume, node
+            self.client.open_scan(volume, worker_options(self._parameters), state, self._has_opened, self._not_opened)
+        except MedSAMSegmentError as error:
+            self._volume = self._volume_node = None
+            self._has_failed(error)
+            return False
+        return True
+
+    def _has_opened(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        self.opened = reply
+        self._heard(reply, payload)
+        going_on, self._when_open = self._when_open, None
+        if going_on is not None:
+            going_on()
+
+    def _not_opened(self, error: MedSAMSegmentError) -> None:
+        self._volume = self._volume_node = self._when_open = None
+        if error.code == "OTHER_SCAN":
+            # The voxels were edited, or another volume was chosen: prompts that clicks made do not fit any more.
+            self._parameters.session = self._parameters.scores = ""
+        self._has_failed(error)
+
+    # ---- boxes -----------------------------------------------------------------------------------------------------
+
+    def boxes(self) -> list[Any]:
+        """The ROI nodes of all objects of this volume."""
+        return [node for node in scene.nodes_with_role("box") if node.GetAttribute(scene.SEGMENT)]
+
+    def box_of(self, name: str) -> Any | None:
+        """The ROI node of an object."""
+        return next((node for node in self.boxes() if node.GetAttribute(scene.SEGMENT) == name), None)
+
+    def draw_box(self) -> Any:
+        """Let the user draw the box of a new object; :meth:`box_drawn` goes on when it is there."""
+        number = len(self.boxes()) + 1
+        node = scene.new_markup("ROI", "box", _("Box {number}").format(number=number), (1.0, 0.85, 0.1))
+        scene.place(node)
+        return node
+
+    def box_drawn(self, node: Any) -> None:
+        """The user has drawn the box of a new object, or given up."""
+        if min(node.GetSize()) <= 0 or len(scene.control_points(node)) == 0:
+            slicer.mrmlScene.RemoveNode(node)
+            return
+        scene.give_depth(node)
+        if not self.open():
+            slicer.mrmlScene.RemoveNode(node)
+            return
+        try:
+            box = self._box(node)
+            segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
+        except MedSAMSegmentError as error:
+            slicer.mrmlScene.RemoveNode(node)
+            self._has_failed(error)
+            return
+        self._parameters.segmentation = segmentation
+        number = segmentation.GetSegmentation().GetNumberOfSegments() + 1
+        name = segmentation.GetSegmentation().AddEmptySegment("", _("Object {number}").format(number=number))
+        node.SetAttribute(scene.SEGMENT, name)
+        colour = segmentation.GetSegmentation().GetSegment(name).GetColor()
+        node.GetDisplayNode().SetSelectedColor(*colour)
+        node.GetDisplayNode().SetColor(*colour)
+        self.selected = name
+
+        def refused(error: MedSAMSegmentError) -> None:
+            slicer.mrmlScene.RemoveNode(node)
+            segmentation.GetSegmentation().RemoveSegment(name)
+            self._has_failed(error)
+
+        self._sent_boxes[name] = box
+        self._step("add_object", {"name": name, "box": box}, refused)
+        self.box_moved(node)
+
+    def box_moved(self, node: Any) -> None:
+        """A box is where it was not: preview its key slice, a moment after the hand has come to rest."""
+        if self._preview_timer is not None:
+            self._preview_timer.cancel()
+        self._changed()
+        if self._parameters is not None and self._parameters.livePreview and not self.busy:
+            self._preview_timer = self._transport.later(_PREVIEW_MILLISECONDS, lambda: self._preview_box(node))
+
+    def box_deleted(self, name: str) -> None:
+        """The user deleted the box of an object: the object is forgotten, its segment stays."""
+        if name in self.objects:
+            self._step("remove_object", {"name": name}, self._has_failed)
+
+    def remove(self, name: str) -> None:
+        """Forget an object with its box and its segment; can be undone."""
+        if name in self.objects:
+            self._step("remove_object", {"name": name}, self._has_failed)
+
+    def _box(self, node: Any) -> dict[str, Any]:
+        return BoxPrompt(self._bridge.box(node, self._volume_node)).as_dict()
+
+    def _preview_box(self, node: Any) -> None:
+        if self.busy or node.GetScene() is None or not self.open():
+            return
+        try:
+            box = self._box(node)
+        except MedSAMSegmentError as error:
+            self._has_failed(error)
+            return
+
+        def show(reply: Mapping[str, Any], payload: bytes) -> None:
+            if not self.busy and self._volume_node is not None:
+                self._show_preview(reply["mask"], payload)
+
+        self.client.submit("preview", {"box": box}, done=show, failed=self._has_failed, replaces="preview")
+
+    def _show_preview(self, where: Mapping[str, Any], payload: bytes) -> None:
+        mask = unpack_mask(where, payload)
+        if mask.size and self._volume_node is not None and self._volume_node.GetScene() is not None:
+            self._preview.show(self._volume_node, mask, list(where["offset"]))
+        else:
+            self._preview.hide()
+
+    # ---- segmenting ------------------------------------------------------------------------------------------------
+
+    def pending(self) -> list[str]:
+        """Objects that are new, were moved or corrected, or whose run was cancelled."""
+        names = []
+        for node in self.boxes():
+            name = node.GetAttribute(scene.SEGMENT)
+            known = self.objects.get(name)
+            if known is None or known["pending"] or self._is_moved(name, node):
+                names.append(name)
+        return names
+
+    def segment(self, names: list[str] | None = None) -> None:
+        """Segment all objects that have changed; where none has, the selected one."""
+        if self.busy or not self.open():
+            return
+        if self.opened is None:
+            self._when_open = lambda: self.segment(names)
+            self._say(_("Opening the scan ..."))
+            return
+        names = names or self.pending() or [name for name in (self.selected,) if self.box_of(name) is not None]
+        if not names:
+            self._say(_("Draw a box first."), failed=True)
+            return
+        try:
+            for name in names:
+                node = self.box_of(name)
+                self._has_segment(name)
+                if node is not None and (self._is_moved(name, node) or name not in self._known_names()):
+                    verb = "move_object" if name in self._known_names() else "add_object"
+                    self._sent_boxes[name] = self._box(node)
+                    self._step(verb, {"name": name, "box": self._sent_boxes[name]}, self._has_failed)
+        except MedSAMSegmentError as error:
+            self._has_failed(error)
+            return
+        fields: dict[str, Any] = {"names": names}
+        reach = self._reach()
+        if reach != "all" or not any(self.objects.get(name, {}).get("replayed") for name in names):
+            fields["reach"] = reach
+        self.fraction = 0.0
+        self._say(_("Segmenting ..."))
+        self.client.submit("segment", fields, done=self._run_done, failed=self._run_failed, event=self._run_event)
+
+    def cancel(self) -> None:
+        """Stop the run; what was found so far is kept."""
+        self._when_open = None
+        if self.busy:
+            self._say(_("Stopping ..."))
+            self.client.cancel()
+
+    def _known_names(self) -> set[str]:
+        return set(self._sent_boxes) | set(self.objects)
+
+    def _has_segment(self, name: str) -> None:
+        """Make the segment of an object again if the user deleted it."""
+        segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
+        self._parameters.segmentation = segmentation
+        if segmentation.GetSegmentation().GetSegment(name) is None:
+            segmentation.GetSegmentation().AddEmptySegment(name, name)
+
+    def _is_moved(self, name: str, node: Any) -> bool:
+        if self._volume is None:
+            return False
+        sent = self._sent_boxes.get(name)
+        if sent is None:
+            return name not in self.objects
+        try:
+            return not _same_box(sent, self._box(node))
+        except MedSAMSegmentError:
+            return True
+
+    def _reach(self) -> str | list[int]:
+        """The slices that a run may change: of the range, and from the slice that is shown in the direction."""
+        parameters, opened = self._parameters, self.opened
+        first, last = 0, 100_000
+        if parameters.limitRange:
+            first, last = sorted((parameters.firstSlice, parameters.lastSlice))
+        if parameters.direction != "both" and opened is not None:
+            shown = scene.current_slice(self._volume_node, opened["axis"])
+            upwards = (parameters.direction == "up") == (opened["up"] > 0)
+            if shown is not None and upwards:
+                first = max(first, shown)
+            elif shown is not None:
+                last = min(last, shown)
+        return "all" if (first, last) == (0, 100_000) else [first, last]
+
+    def _run_event(self, header: Mapping[str, Any], payload: bytes) -> None:
+        if header["event"] == "progress":
+            self.fraction = float(header["fraction"])
+            self._changed()
+        elif header["event"] == "slice":
+            self._show_preview(header["mask"], payload)
+        elif header["event"] == "result":
+            self._write(header, payload)
+
+    def _write(self, header: Mapping[str, Any], payload: bytes) -> None:
+        segmentation, name = self._parameters.segmentation, str(header["name"])
+        if segmentation is None or segmentation.GetSegmentation().GetSegment(name) is None:
+            return  # deleted while it was being made
+        model = {**header["provenance"]["model"], "version": header["provenance"]["software"]["version"]}
+        mask, offset = unpack_mask(header["mask"], payload), list(header["mask"]["offset"])
+        try:
+            self._bridge.write(segmentation, name, self._volume_node, mask, offset, model)
+        except MedSAMSegmentError as error:
+            self._has_failed(error)
+            return
+        if self._writes:
+            self._writes[-1] += 1
+        self._undone.clear()
+        self.scores[name] = {int(k): float(score) for k, score in header["scores"].items()}
+        self._parameters.scores = json.dumps(self.scores)
+        if mask.size == 0:
+            self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
+        else:
+            text = _("{millilitres:.1f} ml in {seconds:.1f} s").format(
+                millilitres=header["millilitres"], seconds=header["seconds"]
+            )
+            self._say(text)
+
+    def _run_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        self.fraction = None
+        self._preview.hide()
+        self._heard(reply, payload)
+
+    def _run_failed(self, error: MedSAMSegmentError) -> None:
+        self.fraction = None
+        self._preview.hide()
+        if isinstance(error, CancelledError):
+            self._say(_("Stopped; what was found so far is kept."))
+        else:
+            self._has_failed(error)
+
+    # ---- corrections -----------------------------------------------------------------------------------------------
+
+    def understands(self, prompt: str) -> bool:
+        """Whether the chosen model was trained with ``"points"``; unknown before it is open."""
+        return self.opened is None or prompt in self.opened["understands"]
+
+    def correct(self, role: str, positive: bool) -> Any | None:
+        """Let the user draw a correction of the selected object; :meth:`drawn` goes on when it is there."""
+        if not self.selected or not self.open():
+            self._say(_("Select an object first."), failed=True)
+            return None
+        kind = {"points": "Fiducial", "scribble": "Curve", "slice-box": "ROI"}[role]
+        colour = (0.2, 0.9, 0.3) if positive else (0.95, 0.3, 0.2)
+        name = _("Inside") if positive else _("Outside")
+        node = scene.new_markup(kind, role, name, colour, positive)
+        scene.place(node, persistent=False)
+        return node
+
+    def drawn(self, node: Any) -> None:
+        """A correction is drawn (or given up): tell the worker and segment the object again."""
+        role, positive = node.GetAttribute(scene.ROLE), node.GetAttribute(scene.POSITIVE) == "1"
+        points = scene.control_points(node)
+        name, opened = self.selected, self.opened
+        if len(points) == 0 or not name or self._volume is None or opened is None:
+            slicer.mrmlScene.RemoveNode(node)
+            return
+        places = scene.world_to_lps(self._volume_node, self._volume.geometry, points)
+        if role == "points":
+            verb, fields = "add_points", {"points": places, "positive": positive}
+        elif role == "scribble":
+            verb, fields = "add_scribble", {"path": places, "positive": positive}
+        else:
+            index, rectangle = scene.rectangle_on_slice(self._volume_node, opened["axis"], node)
+            verb, fields = "add_slice_box", {"slice": index, "rectangle": rectangle}
+        slicer.mrmlScene.RemoveNode(node)
+        self._step(verb, {"name": name, **fields}, self._has_failed, then=lambda: self.segment([name]))
+
+    def accept(self, slices: list[int] | None = None) -> None:
+        """Lock slices of the selected object, by default all: corrections elsewhere leave them alone."""
+        if self.selected in self.objects:
+            self._step("accept", {"name": self.selected, "slices": slices}, self._has_failed)
+
+    def release(self, slices: list[int] | None = None) -> None:
+        """Unlock slices of the selected object, by default all."""
+        if self.selected in self.objects:
+            self._step("release", {"name": self.selected, "slices": slices}, self._has_failed)
+
+    def shown_slice(self) -> int | None:
+        """The slice that the user looks at."""
+        if self.opened is None or self._volume_node is None:
+            return None
+        return scene.current_slice(self._volume_node, self.opened["axis"])
+
+    def show_slice(self, index: int) -> None:
+        if self.opened is not None and self._volume_node is not None:
+            scene.show_slice(self._volume_node, self.opened["axis"], index)
+
+    def weakest_slices(self, name: str) -> list[int]:
+        """The slices of an object, the least trustworthy first; accepted ones are left out."""
+        accepted = set(self.objects.get(name, {}).get("accepted", ()))
+        row = {k: score for k, score in self.scores.get(name, {}).items() if k not in accepted}
+        return sorted(row, key=lambda k: (row[k], k))
+
+    def status(self, name: str) -> str:
+        """``"new"``, ``"changed"``, ``"doubtful"``, ``"segmented"`` or ``"accepted"``."""
+        row, known = self.scores.get(name), self.objects.get(name)
+        if not row:
+            return "new"
+        if known is not None and known["pending"] and not known["replayed"]:
+            return "changed"
+        if known is not None and set(row) <= set(known["accepted"]):
+            return "accepted"
+        return "doubtful" if min(row.values()) < _DOUBTFUL else "segmented"
+
+    # ---- models ----------------------------------------------------------------------------------------------------
+
+    def download(self, model: str) -> None:
+        """Fetch the weights of a model; the user has agreed."""
+
+        def done(reply: Mapping[str, Any], payload: bytes) -> None:
+            self.fraction = None
+            self._say(_("The weights are here."))
+            self.settings_changed()
+
+        self.fraction = 0.0
+        self._say(_("Downloading ..."))
+        self.client.submit("download", {"model": model}, done=done, failed=self._run_failed, event=self._run_event)
+
+    def import_weights(self, model: str, path: str) -> None:
+        """Use the user's own weights for a model, if they fit it."""
+
+        def done(reply: Mapping[str, Any], payload: bytes) -> None:
+            self._parameters.checkpoint = path
+            self._say(_("The weights fit and are used from now on."))
+
+        self._say(_("Checking the weights ..."))
+        self.client.submit("import_weights", {"model": model, "file": path}, done=done, failed=self._has_failed)
+
+    # ---- undo ------------------------------------------------------------------------------------------------------
+
+    def undo(self) -> None:
+        """Take back the latest box or correction, with what was segmented since."""
+        if self.client.can_undo and not self.busy:
+            self.client.undo(self._undo_done, self._has_failed)
+
+    def redo(self) -> None:
+        if self.client.can_redo and not self.busy:
+            self.client.redo(self._redo_done, self._has_failed)
+
+    def _undo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        writes = self._writes.pop() if self._writes else 0
+        self._undone.append(writes)
+        for _step in range(writes):
+            self._bridge.undo(self._parameters.segmentation)
+        self._heard(reply, payload)
+
+    def _redo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        writes = self._undone.pop() if self._undone else 0
+        self._writes.append(writes)
+        self._heard(reply, payload)
+        for _step in range(writes):
+            self._bridge.redo(self._parameters.segmentation)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _step(
+        self,
+        verb: str,
+        fields: Mapping[str, Any],
+        failed: Callable[[MedSAMSegmentError], None],
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Something that undo takes back."""
+
+        def done(reply: Mapping[str, Any], payload: bytes) -> None:
+            self._writes.append(0)
+            self._undone.clear()
+            self._heard(reply, payload)
+            if then is not None:
+                then()
+
+        self.client.submit(verb, fields, done=done, failed=failed)
+
+    def _heard(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        """The worker said what it knows: keep it with the scene, and make boxes and segments follow."""
+        if self._parameters is None or "objects" not in reply:
+            return
+        self.objects = dict(reply["objects"])
+        self._parameters.session = json.dumps(reply["state"])
+        boxes = {item["name"]: item["box"] for item in reply["state"]["objects"]}
+        for name, box in boxes.items():
+            if box is not None:
+                self._sent_boxes.setdefault(name, box)
+        self._sent_boxes = {name: box for name, box in self._sent_boxes.items() if name in boxes}
+        self._follow(set(boxes))
+        self._changed()
+
+    def _follow(self, names: set[str]) -> None:
+        """Segments and boxes of objects that undo took away go, those it brought back come."""
+        segmentation = (
+            None if self._parameters.segmentation is None else self._parameters.segmentation.GetSegmentation()
+        )
+        for node in self.boxes():
+            name = node.GetAttribute(scene.SEGMENT)
+            there = name in names
+            node.GetDisplayNode().SetVisibility(there)
+            segment = None if segmentation is None else segmentation.GetSegment(name)
+            if not there and segment is not None:
+                self._forgotten[name] = (segment.GetName(), segment.GetColor())
+                segmentation.RemoveSegment(name)
+                self.scores.pop(name, None)
+            elif there and segment is None and segmentation is not None and name in self._forgotten:
+                title, colour = self._forgotten.pop(name)
+                segmentation.AddEmptySegment(name, title, colour)
+        if self.selected not in names:
+            self.selected = next(iter(sorted(names)), "")
+
+    def _has_failed(self, error: MedSAMSegmentError) -> None:
+        if isinstance(error, CancelledError):
+            return
+        self.code = error.code
+        self._say(f"{error.message} {error.hint}".strip(), failed=True)
+
+    def _say(self, message: str, failed: bool = False) -> bool:
+        self.message, self.failed = message, failed
+        if not failed:
+            self.code = ""
+        self._changed()
+        return not failed
+
+    def _worker_changed(self) -> None:
+        if self.client.state is State.STARTING and self.busy:
+            self._say(_("Starting the segmentation process ..."))
+        self._changed()
+
+
+def _same_box(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return all(np.allclose(a[part], b[part], atol=1e-4) for part in ("centre", "axes", "size"))

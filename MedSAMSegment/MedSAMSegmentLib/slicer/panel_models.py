@@ -1,0 +1,70 @@
+"""What the panel says about models and windows before any network is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slicer.i18n import tr as _
+
+from ..checkpoints import list_models
+from ..errors import MedSAMSegmentError
+
+if TYPE_CHECKING:
+    from ..models.specification import ModelSpec
+
+TRACKED = ("embedded", "sam2", "efficient-tam", "sam", "sam-tiny-vit")
+"""Architectures that segment volumes."""
+
+
+def choosable_models() -> list[ModelSpec]:
+    """The models of the catalog that segment volumes, the default one first."""
+    return [spec for spec in list_models() if spec.architecture in TRACKED]
+
+
+def is_here(spec: ModelSpec) -> bool:
+    """Whether the weights are on this computer."""
+    from ..checkpoints import cached_checkpoint
+
+    try:
+        cached_checkpoint(spec)
+    except (MedSAMSegmentError, ImportError):
+        return False
+    return True
+
+
+def size_text(spec: ModelSpec) -> str:
+    """Size of the weight file in words."""
+    known = spec.checkpoint.bytes
+    if spec.checkpoint.is_bundled:
+        return _("comes with the extension")
+    return _("size not known") if known is None else _("{size:.0f} MB").format(size=known / 1e6)
+
+
+def describe(spec: ModelSpec, checkpoint: str) -> str:
+    """Title, size and licence of a model, and whether it can be used now."""
+    if checkpoint:
+        state = _("your own weights")
+    elif is_here(spec):
+        state = _("ready")
+    else:
+        state = _("not downloaded yet")
+    return _("{title}. {size}, {state}. Licence of the weights: {licence} ({summary})").format(
+        title=spec.title,
+        size=size_text(spec),
+        state=state,
+        licence=spec.licence.identifier,
+        summary=spec.licence.summary,
+    )
+
+
+def windows() -> list[tuple[str, str]]:
+    """Choices of a window: value and text."""
+    from ..volume.window import CT_PRESETS
+
+    presets = [(name, f"{name.capitalize()} ({level:g}/{width:g} HU)") for name, (width, level) in CT_PRESETS.items()]
+    return [
+        ("auto", _("Automatic")),
+        *presets,
+        ("percentile", _("Percentiles (MR, PET)")),
+        ("custom", _("Level / width:")),
+    ]

@@ -1,0 +1,233 @@
+"""What the panel does in the scene besides writing segments: boxes and clicks, slices to show, a mask to preview.
+
+World coordinates are RAS mm, as everywhere in MRML.  Slices are those of the volume's own grid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+
+if TYPE_CHECKING:
+    from ..volume import Geometry
+
+ROLE = "MedSAMSegment.Role"
+"""Node attribute: ``box`` (of an object), ``slice-box``, ``points`` or ``scribble`` (of a correction)."""
+
+SEGMENT = "MedSAMSegment.SegmentID"
+"""Node attribute of a box: the segment that it belongs to."""
+
+POSITIVE = "MedSAMSegment.Positive"
+
+_FLAT = 0.25
+"""A box thinner than this fraction of its other sides was drawn on one slice and says nothing of the depth."""
+
+_PREVIEW_COLOUR = (1.0, 0.85, 0.1)
+
+
+# ---- markups -------------------------------------------------------------------------------------------------------
+
+
+def new_markup(kind: str, role: str, name: str, colour: tuple[float, float, float], positive: bool = True) -> Any:
+    """A markups node to draw with; boxes of objects are saved with the scene, corrections are not.
+
+    Args:
+        kind: ``"ROI"``, ``"Fiducial"`` or ``"Curve"``.
+        role: see :data:`ROLE`.
+        name: shown in the data tree.
+        colour: RGB, 0..1.
+        positive: whether what is drawn belongs to the object.
+    """
+    node = slicer.mrmlScene.AddNewNodeByClass(f"vtkMRMLMarkups{kind}Node", name)
+    node.SetAttribute(ROLE, role)
+    node.SetAttribute(POSITIVE, "1" if positive else "0")
+    if role != "box":
+        node.SetSaveWithScene(False)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*colour)
+    display.SetColor(*colour)
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(False)
+    if kind == "ROI":
+        display.SetFillOpacity(0.1)
+    return node
+
+
+def place(node: Any, persistent: bool = False) -> None:
+    """Let the user draw ``node`` in the views."""
+    logic = slicer.modules.markups.logic()
+    logic.SetActiveListID(node)
+    logic.StartPlaceMode(persistent)
+
+
+def stop_placing() -> None:
+    """Back to looking."""
+    interaction_node().SwitchToViewTransformMode()
+
+
+def interaction_node() -> Any:
+    return slicer.app.applicationLogic().GetInteractionNode()
+
+
+def nodes_with_role(role: str) -> list[Any]:
+    """Markups nodes of one role, in the order they were made."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsNode")
+    return [node for node in nodes if node.GetAttribute(ROLE) == role]
+
+
+def control_points(node: Any) -> np.ndarray:
+    """World positions of all placed points of a markups node, (n, 3) RAS mm."""
+    points = []
+    for index in range(node.GetNumberOfControlPoints()):
+        if node.GetNthControlPointPositionStatus(index) == slicer.vtkMRMLMarkupsNode.PositionDefined:
+            position = [0.0, 0.0, 0.0]
+            node.GetNthControlPointPositionWorld(index, position)
+            points.append(position)
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
+
+
+def give_depth(roi: Any) -> None:
+    """A box that was drawn in a slice view is as thin as the view's default; make it as deep as it is wide."""
+    size = np.array(roi.GetSize(), dtype=np.float64)
+    thin = int(np.argmin(size))
+    others = np.delete(size, thin)
+    if size[thin] < _FLAT * others.min():
+        size[thin] = others.min()
+        roi.SetSize(*size)
+
+
+# ---- positions and slices ------------------------------------------------------------------------------------------
+
+
+def _matrix(matrix: Any) -> np.ndarray:
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def index_to_world(volume_node: Any) -> np.ndarray:
+    """4x4 from index ``(i, j, k, 1)`` to RAS world; the volume's parent transform is linear."""
+    to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(to_ras)
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(volume_node.GetParentTransformNode(), None, to_world)
+    return _matrix(to_world) @ _matrix(to_ras)
+
+
+def world_to_index(volume_node: Any, points: np.ndarray) -> np.ndarray:
+    """RAS world (n, 3) as continuous index ``(i, j, k)``, (n, 3)."""
+    inverse = np.linalg.inv(index_to_world(volume_node))
+    return points @ inverse[:3, :3].T + inverse[:3, 3]
+
+
+def world_to_lps(volume_node: Any, geometry: Geometry, points: np.ndarray) -> list[list[float]]:
+    """RAS world (n, 3) as the LPS mm of the volume that the worker knows, plain lists."""
+    return geometry.index_to_lps(world_to_index(volume_node, points)).tolist()
+
+
+def rectangle_on_slice(volume_node: Any, axis: int, roi: Any) -> tuple[int, list[float]]:
+    """Slice and rectangle (x0, y0, x1, y1), edges in index coordinates of the slice, of a flat box drawn there."""
+    half = np.array(roi.GetSize(), dtype=np.float64) / 2
+    signs = np.array([[2 * (b & 1) - 1, (b & 2) - 1, (b & 4) // 2 - 1] for b in range(8)], dtype=np.float64)
+    corners = np.c_[signs * half, np.ones(8)] @ _matrix(roi.GetObjectToWorldMatrix()).T
+    index = world_to_index(volume_node, corners[:, :3])
+    rows, columns = (2 - other for other in range(3) if other != axis)
+    x, y = index[:, columns], index[:, rows]
+    return round(float(index[:, 2 - axis].mean())), [float(v) for v in (x.min(), y.min(), x.max(), y.max())]
+
+
+def current_slice(volume_node: Any, axis: int) -> int | None:
+    """The slice of the volume's own grid that is shown, in the slice view that looks along its axis."""
+    direction = index_to_world(volume_node)[:3, 2 - axis]
+    best, found = 0.7, None
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        to_ras = _matrix(node.GetSliceToRAS())
+        along = abs(float(to_ras[:3, 2] @ direction)) / float(np.linalg.norm(direction))
+        if along > best + 1e-6:
+            best, found = along, to_ras[:3, 3]
+    if found is None:
+        return None
+    index = round(float(world_to_index(volume_node, found[None])[0, 2 - axis]))
+    depth = volume_node.GetImageData().GetDimensions()[2 - axis]
+    return index if 0 <= index < depth else None
+
+
+def show_slice(volume_node: Any, axis: int, index: int) -> None:
+    """Show a slice in all views that look along its axis; the others stay where they are."""
+    matrix = index_to_world(volume_node)
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        normal = _matrix(node.GetSliceToRAS())[:3, 2]
+        step = matrix[:3, 2 - axis]
+        if abs(float(normal @ step)) > 0.7 * float(np.linalg.norm(step)):
+            shown = _matrix(node.GetSliceToRAS())[:3, 3]
+            place_on_slice = world_to_index(volume_node, shown[None])[0]
+            place_on_slice[2 - axis] = index
+            node.JumpSliceByOffsetting(*(matrix[:3, :3] @ place_on_slice + matrix[:3, 3]))
+
+
+def show_window(volume_node: Any, level: float, width: float) -> None:
+    """Show the volume with a window; its voxels stay as they are."""
+    volume_node.CreateDefaultDisplayNodes()
+    display = volume_node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(width, level)
+
+
+# ---- the mask to preview -------------------------------------------------------------------------------------------
+
+
+class Preview:
+    """A segmentation of its own that shows a mask in the making; hidden from lists and never saved."""
+
+    def __init__(self) -> None:
+        self._node: Any = None
+
+    def show(self, volume_node: Any, mask: np.ndarray, offset: list[int]) -> None:
+        """Show a block (k, j, i) of bool whose first voxel is ``offset`` (k, j, i) of the volume."""
+        node = self._ready(volume_node)
+        image = labelmap_image(volume_node, mask, offset)
+        segment = node.GetSegmentation().GetNthSegmentID(0)
+        slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+            image, node, segment, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
+        )
+        node.GetDisplayNode().SetVisibility(True)
+
+    def hide(self) -> None:
+        if self._node is not None and self._node.GetScene() is not None:
+            self._node.GetDisplayNode().SetVisibility(False)
+
+    def remove(self) -> None:
+        if self._node is not None and self._node.GetScene() is not None:
+            slicer.mrmlScene.RemoveNode(self._node)
+        self._node = None
+
+    def _ready(self, volume_node: Any) -> Any:
+        if self._node is None or self._node.GetScene() is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentationNode")
+            node.UnRegister(None)
+            node.SetName("MedSAM preview")
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            self._node = slicer.mrmlScene.AddNode(node)
+            self._node.CreateDefaultDisplayNodes()
+            self._node.GetSegmentation().AddEmptySegment("preview", "preview", _PREVIEW_COLOUR)
+            display = self._node.GetDisplayNode()
+            display.SetVisibility2DFill(False)
+            display.SetVisibility3D(False)
+        self._node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        return self._node
+
+
+def labelmap_image(volume_node: Any, mask: np.ndarray, offset: list[int]) -> Any:
+    """A block of bool (k, j, i) as an oriented image on the volume's grid."""
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    image = slicer.vtkOrientedImageData()
+    (k, j, i), (depth, height, width) = offset, mask.shape
+    image.SetExtent(i, i + width - 1, j, j + height - 1, k, k + depth - 1)
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
+    return image
