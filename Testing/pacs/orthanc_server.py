@@ -38,7 +38,7 @@ class Orthanc:
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder, self.settings = folder, settings
-        self.dicom_port, self.http_port = free_port(), free_port()
+        self.dicom_port, self.http_port, self.our_port = free_port(), free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,10 +65,11 @@ class Orthanc:
                 "us": {
                     "AET": OUR_AE_TITLE,
                     "Host": "127.0.0.1",
-                    "Port": 11112,
+                    "Port": self.our_port,
                     "AllowEcho": True,
                     "AllowFind": True,
                     "AllowGet": True,
+                    "AllowMove": True,
                     "AllowStore": True,
                 }
             },

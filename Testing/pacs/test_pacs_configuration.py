@@ -57,6 +57,7 @@ def test_archives_are_read_with_safe_defaults(tmp_path: Path) -> None:
         f"[archives.a]\n{DIMSE}tls = 'yes'\n",
         f"[archives.a]\n{DIMSE}verify = 'maybe'\n",
         f"[archives.a]\n{DIMSE}tls = false\nca_file = 'ca.pem'\n",
+        f"[archives.a]\n{DIMSE}listen_port = 11112\n",
         f"[archives.a]\n{DIMSE}key_file = 'key.pem'\n",
         f"[archives.a]\n{WEB}user = 'me'\n",
         f"[archives.a]\n{WEB}user = 'me'\npassword = 'x'\ntoken = 'y'\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import threading
@@ -81,6 +82,28 @@ def test_identifier_that_is_taken_by_another_object_is_noticed(
     assert differs.status == 3
     assert differs.code == "PACS_DIFFERS"
     assert "ROIContourSequence" in differs.err
+
+
+def test_archive_that_only_moves_sends_to_us(
+    orthanc: Orthanc, configure: Callable[..., Path], objects: Objects, pacs: Pacs, tmp_path: Path
+) -> None:
+    """C-MOVE: the archive connects to our port, and to nobody who is not in its list."""
+    configure(
+        dimse_table("move", orthanc.dicom_port, listen_port=orthanc.our_port, listen_host="127.0.0.1"),
+        dimse_table("silent", orthanc.dicom_port, listen_port=free_port(), listen_host="127.0.0.1", attempts=1),
+    )
+    sent = pacs("send", "move", *objects.study.files[:3], objects.labelmap, objects.report)
+    assert sent.status == 0, sent.err
+    assert sent.json["verified"] == 5
+    got = pacs("get", "move", "--study", objects.study.uid, "-o", tmp_path / "got")
+    assert got.status == 0, got.err
+    assert np.array_equal(read_volume(objects.study.folder).voxels[:3], read_volume(tmp_path / "got").voxels)
+    silent = pacs("get", "silent", "--study", objects.study.uid, "-o", tmp_path / "nothing")
+    assert silent.code in ("PACS_REFUSED", "PACS_INCOMPLETE")
+    assert not (tmp_path / "nothing").exists()
+    with socket.create_server(("127.0.0.1", orthanc.our_port)):
+        busy = pacs("get", "move", "--study", objects.study.uid, "-o", tmp_path / "nothing")
+    assert busy.code == "PACS_LISTEN"
 
 
 def test_wrong_password_and_wrong_titles_are_told_apart(

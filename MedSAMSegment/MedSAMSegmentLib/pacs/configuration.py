@@ -77,12 +77,21 @@ class Archive:
 
 @dataclass(frozen=True)
 class DimseArchive(Archive):
-    """An archive that speaks DIMSE (PS3.7, PS3.8)."""
+    """An archive that speaks DIMSE (PS3.7, PS3.8).
+
+    Attributes:
+        ae_title: the archive's.
+        calling_ae_title: ours.
+        listen_port: where we take objects that the archive sends after C-MOVE; 0 where C-GET is used.
+        listen_host: the address of this computer that we listen on; empty for all.
+    """
 
     host: str
     port: int
     ae_title: str
     calling_ae_title: str
+    listen_port: int
+    listen_host: str
 
 
 @dataclass(frozen=True)
@@ -184,10 +193,14 @@ class _Reader:
             archive = DimseArchive(
                 **common,
                 host=self.text("host"),
-                port=self.port(),
+                port=self.port("port"),
                 ae_title=self.title("ae_title"),
                 calling_ae_title=self.title("calling_ae_title", "MEDSAMSEG"),
+                listen_port=self.port("listen_port", 0),
+                listen_host=self.text("listen_host", ""),
             )
+            if archive.listen_port and archive.tls and not archive.tls.certificate_file:
+                raise self.wrong("with listen_port and TLS we need a certificate_file, for what the archive sends us")
         elif protocol == "dicomweb":
             archive = WebArchive(
                 **common,
@@ -235,10 +248,12 @@ class _Reader:
             raise self.wrong(f"{key} should be a number of at least {least:g}")
         return value
 
-    def port(self) -> int:
-        value = self.left.pop("port", None)
+    def port(self, key: str, default: int | None = None) -> int:
+        if key not in self.left and default is not None:
+            return default
+        value = self.left.pop(key, None)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-            raise self.wrong("port should be a number from 1 to 65535")
+            raise self.wrong(f"{key} should be a number from 1 to 65535")
         return value
 
     def title(self, key: str, default: str | None = None) -> str:

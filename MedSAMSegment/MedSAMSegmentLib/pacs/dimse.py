@@ -1,7 +1,8 @@
-"""DIMSE: C-ECHO, C-FIND, C-GET and C-STORE as a service class user, over TCP or TLS (PS3.4 A, B, C; PS3.7; PS3.8)."""
+"""DIMSE: C-ECHO, C-FIND, C-GET or C-MOVE, and C-STORE, over TCP or TLS (PS3.4 A, B, C; PS3.7; PS3.8)."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _GET = "1.2.840.10008.5.1.4.1.2.2.3"
 
 _IMPLICIT = "1.2.840.10008.1.2"
@@ -95,7 +97,7 @@ class DimseClient:
         return matches
 
     def fetch(self, study_uid: str, series_uid: str, wanted: Sequence[InstanceReference], receive: Receive) -> None:
-        """C-GET of the objects by their UIDs, in as many requests as their names need."""
+        """C-GET or C-MOVE of the objects by their UIDs, in as many requests as their names need."""
         from pydicom.dataset import Dataset
 
         kinds = sorted({reference.sop_class_uid for reference in wanted})
@@ -105,25 +107,17 @@ class DimseClient:
             identifier.QueryRetrieveLevel = "IMAGE"
             identifier.StudyInstanceUID, identifier.SeriesInstanceUID = study_uid, series_uid
             identifier.SOPInstanceUID = [reference.sop_instance_uid for reference in wanted[start : start + 200]]
-            self._get(identifier, kinds, receive)
+            classes = list(_LIKELY_CLASSES) if "" in kinds else kinds
+            arrivals = _Arrivals(receive)
+            (self._move if self.archive.listen_port else self._get)(identifier, classes, arrivals)
 
-    def _get(self, identifier: Dataset, kinds: list[str], receive: Receive) -> None:
+    def _get(self, identifier: Dataset, classes: list[str], arrivals: _Arrivals) -> None:
+        """The archive sends over the association we made."""
         from pynetdicom import build_role, evt
 
-        refusal: list[Exception] = []
-
-        def arrived(event: Any) -> int:
-            try:
-                if not refusal:
-                    receive(event.encoded_dataset())
-            except Exception as error:
-                refusal.append(error)
-            return 0xA700 if refusal else 0x0000
-
-        classes = list(_LIKELY_CLASSES) if "" in kinds else kinds
         contexts = [_context(_GET), *_storage_contexts(classes)]
         roles = [build_role(kind, scp_role=True) for kind in classes]
-        handlers = [(evt.EVT_C_STORE, arrived)]
+        handlers = [(evt.EVT_C_STORE, arrivals.take)]
         with self._association("fetching", contexts, ext_neg=roles, evt_handlers=handlers) as association:
             for context in association.accepted_contexts:
                 # Orthanc accepts classes it does not know without confirming our role, and then sends over them all the
@@ -131,10 +125,42 @@ class DimseClient:
                 if context.abstract_syntax in classes:
                     context._as_scp = True
             for status, _ in association.send_c_get(identifier, _GET):
-                if refusal:
-                    raise refusal[0]
+                arrivals.raise_refusal()
                 # B000: some sub-operations failed; the caller counts what came.
                 _succeed(status, "fetching", (0x0000, 0xB000, *_PENDING))
+
+    def _move(self, identifier: Dataset, classes: list[str], arrivals: _Arrivals) -> None:
+        """The archive sends over an association it makes to us, by our AE title, as its administrator has set up."""
+        from pynetdicom import evt
+
+        archive = self.archive
+        with quiet("fetching"):
+            entity = self._entity(0.0)
+            entity.supported_contexts = _storage_contexts(classes)
+            entity.require_called_aet = True
+            # Only the archive itself may send us anything.
+            entity.require_calling_aet = [archive.ae_title]
+            context = tls_context(archive.tls, listening=True) if archive.tls else None
+            address = (archive.listen_host, archive.listen_port)
+            try:
+                server = entity.start_server(
+                    address, block=False, ssl_context=context, evt_handlers=[(evt.EVT_C_STORE, arrivals.take)]
+                )
+            except OSError as error:
+                raise PacsError(
+                    "PACS_LISTEN",
+                    f"We cannot listen on port {archive.listen_port} for what the archive sends ({error.strerror}).",
+                    "Another program uses it, or listen_host is not an address of this computer.",
+                ) from None
+            assert server is not None  # it is None only where the call blocks
+            try:
+                with self._association("fetching", [_context(_MOVE)]) as association:
+                    for status, _ in association.send_c_move(identifier, archive.calling_ae_title, _MOVE):
+                        arrivals.raise_refusal()
+                        _succeed(status, "fetching", (0x0000, 0xB000, *_PENDING))
+                arrivals.raise_refusal()
+            finally:
+                server.shutdown()
 
     def store(self, path: Path, facts: ObjectFacts) -> None:
         """C-STORE, in the file's own encoding, else uncompressed where only that is taken."""
@@ -225,6 +251,30 @@ class DimseClient:
             # An archive that is just being shut down or started behaves the same way.
             passing=True,
         )
+
+
+class _Arrivals:
+    """Takes the objects an archive sends; after the first that cannot be taken, no more."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self.refusal: Exception | None = None
+        self.lock = threading.Lock()
+
+    def take(self, event: Any) -> int:
+        """Handle a C-STORE request; the status to answer."""
+        with self.lock:
+            try:
+                if self.refusal is None:
+                    self.receive(event.encoded_dataset())
+            except Exception as error:
+                self.refusal = error
+            return 0x0000 if self.refusal is None else 0xA700
+
+    def raise_refusal(self) -> None:
+        """Raise what the receiver raised."""
+        if self.refusal is not None:
+            raise self.refusal
 
 
 def _context(kind: str, *syntaxes: str) -> PresentationContext:

@@ -9,8 +9,12 @@ from .configuration import Tls
 from .failures import PacsError, tls_failed, unreachable
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Certificates are checked, host names too; TLS 1.2 or newer (PS3.15 B.12, BCP 195).
+def tls_context(tls: Tls, listening: bool = False) -> ssl.SSLContext:
+    """Certificates are checked, those of hosts for their names too; TLS 1.2 or newer (PS3.15 B.12, BCP 195).
+
+    Args:
+        tls: whom to trust and what to show.
+        listening: for connections made to us: they have to show a certificate, whatever its name.
 
     Raises:
         PacsError: ``PACS_TLS`` when a certificate or key file cannot be used.
@@ -18,7 +22,9 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     """
     password = tls.key_password.reveal() if tls.key_password else None
     try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
+        purpose = ssl.Purpose.CLIENT_AUTH if listening else ssl.Purpose.SERVER_AUTH
+        context = ssl.create_default_context(purpose, cafile=tls.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.certificate_file:
             # Without a password OpenSSL would ask at the terminal for that of an encrypted key.
