@@ -74,7 +74,7 @@ class BoxTracker(Tracker):
         where = _grown(before.changed, _SPREAD)
         corrected = _blended(start.logits, prediction.logits, where)
         if not bool(((corrected > 0) != (start.logits > 0)).any()):
-            return start
+            return replace(start, made_from=made_from)
         return self._as_corrected(start, corrected, prediction, made_from)
 
     def _prompted(self, index: int) -> SliceOutcome:

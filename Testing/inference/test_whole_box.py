@@ -1,0 +1,144 @@
+"""Networks that look at the whole box first: where things are, and what a correction changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from intensity_predictor import IntensityPredictor
+from MedSAMSegmentLib import OrientedBox, Session, Volume, Window
+from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView, view_box
+from MedSAMSegmentLib.models.coarse import CoarseGrid
+from MedSAMSegmentLib.prompts import plan_slices
+from scenes import WINDOW, ellipsoid
+from session_scene import KEY, SCENE, at, same, session
+
+
+class BoxPredictor(IntensityPredictor):
+    """Bright is object, in the whole box at once."""
+
+    def __init__(self, cells: tuple[int, int, int] = (32, 56, 56)) -> None:
+        super().__init__()
+        self.grid: CoarseGrid | None = CoarseGrid(cells)
+        self.views: list[CoarseView] = []
+
+    def find(self, view: CoarseView) -> CoarseMask:
+        assert self.grid is not None
+        self.views.append(view)
+        return CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_a_rotated_box_on_an_oblique_scan_gives_the_mask_within_half_a_voxel(seed: int, left_handed: bool):
+    scene = ellipsoid(seed, left_handed=left_handed)
+    before = scene.volume.voxels.copy()
+    s = Session(scene.volume, BoxPredictor((48, 64, 64)), window=WINDOW)
+    s.add_object("object", scene.box)
+    mask = s.segment("object").mask
+    wrong = mask != scene.truth
+    assert np.abs(scene.distance[wrong]).max(initial=0.0) < 0.5 * max(scene.volume.geometry.spacing)
+    np.testing.assert_array_equal(scene.volume.voxels, before)
+
+
+def test_the_network_sees_the_box_along_its_own_axes_whatever_the_grid_of_the_scan():
+    """A grey value that rises linearly along each box axis is seen so, averaged over cells coarser than voxels."""
+    scene = ellipsoid(4, shape=(40, 150, 160), spacing=(0.3, 0.3, 1.0))
+    geometry, grid = scene.volume.geometry, CoarseGrid((16, 24, 24))
+    points = np.stack([geometry.voxel_centres_lps(0, k) for k in range(geometry.shape[0])])
+    local = scene.box.to_local(points)
+    plan = plan_slices(geometry, scene.box)
+    seen = []
+    for axis in range(3):
+        rising = Volume((500 + 200 * local[..., axis]).astype(np.float32), geometry, modality="CT")
+        view = view_box(rising, plan, Window.parse(WINDOW).resolve(rising), grid)
+        along = view.axes.index(axis)
+        shape = [1, 1, 1]
+        shape[along] = -1
+        expected = np.broadcast_to(0.5 + 0.2 * grid.place(along).numpy().reshape(shape), grid.cells)
+        # Where the margin about the box leaves the scan, the scan's edge repeats.
+        inner = tuple(slice(n // 4, -(n // 4)) for n in grid.cells)
+        np.testing.assert_allclose(view.intensities[inner], expected[inner], atol=0.01)
+        seen.append(along)
+    assert sorted(seen) == [0, 1, 2]
+
+
+def test_the_slice_axis_of_the_grid_is_the_one_slices_are_stacked_along():
+    geometry = SCENE.volume.geometry
+    turned = OrientedBox(
+        SCENE.box.centre, np.asarray(SCENE.box.axes)[:, [2, 0, 1]], np.asarray(SCENE.box.size)[[2, 0, 1]]
+    )
+    for box in (SCENE.box, turned):
+        plan = plan_slices(geometry, box)
+        view = view_box(SCENE.volume, plan, Window.parse(WINDOW).resolve(SCENE.volume), CoarseGrid())
+        stacked = np.asarray(box.axes)[:, view.axes[0]]
+        assert abs(stacked @ geometry.direction[:, 2]) == pytest.approx(1.0)
+        depth = box.size[view.axes[0]]
+        assert view.slice_step == pytest.approx(geometry.spacing[2] / (depth / 2))
+
+
+def test_the_box_alone_needs_no_single_slice():
+    predictor = BoxPredictor()
+    result = session(predictor).segment("object")
+    assert predictor.encoded == [] and predictor.predicted == [] and len(predictor.views) == 1
+    assert set(result.scores) == set(range(min(result.scores), max(result.scores) + 1))
+    assert all(0.0 < score <= 1.0 for score in result.scores.values())
+
+
+def test_other_strategies_go_from_slice_to_slice():
+    predictor = BoxPredictor()
+    result = session(predictor, strategy="propagate").segment("object")
+    assert predictor.views == [] and set(predictor.predicted) == set(result.scores)
+
+
+def test_a_click_changes_its_surroundings_and_nothing_else():
+    predictor = BoxPredictor()
+    s = session(predictor)
+    first = s.segment("object")
+    second = s.refine("object", at(32, 32, KEY + 3), positive=False)
+    changed = first.mask != second.mask
+    assert not second.mask[KEY + 3, 32, 32] and changed[KEY + 3].sum() > 8
+    rows, columns = np.nonzero(changed.any(axis=0))
+    assert np.abs(rows - 32).max() <= 8 and np.abs(columns - 32).max() <= 8
+    np.testing.assert_array_equal(second.mask[:KEY], first.mask[:KEY])
+    assert len(predictor.views) == 1, "the box is looked at once"
+
+
+def test_a_correction_is_carried_on_until_a_slice_needs_none():
+    class Stubborn(BoxPredictor):
+        """Carries a hole on for two slices."""
+
+        def predict(self, features, prompt, bank):
+            made = super().predict(features, prompt, bank)
+            if not len(prompt.points) and abs(prompt.slice_index - (KEY + 3)) <= 2:
+                made = type(made)(torch.minimum(made.logits, torch.minimum(prompt.below, prompt.above)), 0.9, 5.0)
+            return made
+
+    predictor = Stubborn()
+    s = session(predictor)
+    first = s.segment("object")
+    second = s.refine("object", at(32, 32, KEY + 3), positive=False)
+    holes = [k for k in range(len(first.mask)) if (first.mask[k] & ~second.mask[k]).any()]
+    assert holes == [KEY + 1, KEY + 2, KEY + 3, KEY + 4, KEY + 5]
+    asked = set(predictor.predicted)
+    assert asked == {KEY, *holes, KEY + 6}, "the first slice without a change ends it"
+
+
+def test_segmenting_again_asks_the_network_nothing():
+    predictor = BoxPredictor()
+    s = session(predictor)
+    s.segment("object")
+    first = s.refine("object", at(32, 32, KEY + 3), positive=False)
+    predictor.forget_calls()
+    assert same(s.segment("object"), first)
+    assert predictor.predicted == [] and len(predictor.views) == 1
+
+
+def test_a_saved_session_finds_the_same_mask(tmp_path):
+    s = session(BoxPredictor())
+    s.segment("object")
+    s.refine("object", at(32, 32, KEY + 3), positive=False)
+    kept = s.refine("object", at(40, 30, KEY - 4), positive=True)
+    s.save(tmp_path / "session.json")
+    again = Session.load(tmp_path / "session.json", SCENE.volume, BoxPredictor())
+    assert same(again.segment("object"), kept)
