@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..prompts import SlicePlane
     from ..volume import Volume
 
-# A contact sheet with more objects than this shows none of them well.
-_ON_A_SHEET = 12
+# A contact sheet has eight colours; with more objects two would look the same.
+_ON_A_SHEET = 8
 
 # What is tracked was looked for on slices so far apart.
 _KEY_SLICE_MM = 20.0
