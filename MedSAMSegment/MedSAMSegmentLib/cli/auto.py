@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..prompts import SlicePlane
     from ..volume import Volume
 
+_GRID_PANEL = "The grid of points, and which masks are kept (as in SAM)"
+_VOLUME_PANEL = "From slices to objects of a volume"
+
 # A contact sheet has eight colours; with more objects two would look the same.
 _ON_A_SHEET = 8
 
@@ -49,33 +52,72 @@ def auto(
     plane: Plane = "auto",
     window: Window = "auto",
     device: Device = "auto",
-    points_per_side: Annotated[int, typer.Option(help="The grid has the square of this many points.")] = 32,
-    points_per_batch: Annotated[int, typer.Option(help="Points asked at once; fewer take less memory.")] = 64,
+    points_per_side: Annotated[
+        int, typer.Option(help="The grid has the square of this many points.", rich_help_panel=_GRID_PANEL)
+    ] = 32,
+    points_per_batch: Annotated[
+        int, typer.Option(help="Points asked at once; fewer take less memory.", rich_help_panel=_GRID_PANEL)
+    ] = 64,
     pred_iou_thresh: Annotated[
-        float | None, typer.Option(help="Least estimated overlap with the truth.", show_default="0.88; SAM 2: 0.8")
+        float | None,
+        typer.Option(
+            help="Least estimated overlap with the truth.", rich_help_panel=_GRID_PANEL, show_default="0.88; SAM 2: 0.8"
+        ),
     ] = None,
-    stability_score_thresh: Annotated[float, typer.Option(help="Least stability when the cut-off moves.")] = 0.95,
-    stability_score_offset: Annotated[float, typer.Option(help="How far the cut-off moves, in logits.")] = 1.0,
-    box_nms_thresh: Annotated[float, typer.Option(help="Boxes that overlap more than this are duplicates.")] = 0.7,
-    crop_n_layers: Annotated[int, typer.Option(help="Look at 2 x 2, 4 x 4 ... crops, too.")] = 0,
-    crop_nms_thresh: Annotated[float, typer.Option(help="As --box-nms-thresh, between crops.")] = 0.7,
+    stability_score_thresh: Annotated[
+        float, typer.Option(help="Least stability when the cut-off moves.", rich_help_panel=_GRID_PANEL)
+    ] = 0.95,
+    stability_score_offset: Annotated[
+        float, typer.Option(help="How far the cut-off moves, in logits.", rich_help_panel=_GRID_PANEL)
+    ] = 1.0,
+    box_nms_thresh: Annotated[
+        float, typer.Option(help="Boxes that overlap more than this are duplicates.", rich_help_panel=_GRID_PANEL)
+    ] = 0.7,
+    crop_n_layers: Annotated[
+        int, typer.Option(help="Look at 2 x 2, 4 x 4 ... crops, too.", rich_help_panel=_GRID_PANEL)
+    ] = 0,
+    crop_nms_thresh: Annotated[
+        float, typer.Option(help="As --box-nms-thresh, between crops.", rich_help_panel=_GRID_PANEL)
+    ] = 0.7,
     crop_overlap_ratio: Annotated[
-        float, typer.Option(help="Overlap of crops as a part of the shorter side.", show_default="512/1500")
+        float,
+        typer.Option(
+            help="Overlap of crops as a part of the shorter side.", rich_help_panel=_GRID_PANEL, show_default="512/1500"
+        ),
     ] = 512 / 1500,
-    crop_n_points_downscale_factor: Annotated[int, typer.Option(help="Each layer's grid is so much coarser.")] = 1,
-    min_mask_region_area: Annotated[int, typer.Option(help="Remove holes and islands of fewer pixels.")] = 0,
+    crop_n_points_downscale_factor: Annotated[
+        int, typer.Option(help="Each layer's grid is so much coarser.", rich_help_panel=_GRID_PANEL)
+    ] = 1,
+    min_mask_region_area: Annotated[
+        int, typer.Option(help="Remove holes and islands of fewer pixels.", rich_help_panel=_GRID_PANEL)
+    ] = 0,
     linking: Annotated[
         str,
-        typer.Option(help="overlap: look at all slices and join masks that overlap; tracking: follow those of some."),
+        typer.Option(
+            help="overlap: look at all slices and join masks that overlap; tracking: follow those of some.",
+            rich_help_panel=_VOLUME_PANEL,
+        ),
     ] = "overlap",
     link_overlap: Annotated[
-        float, typer.Option(help="Masks of a slice are one object from this intersection over union on.")
+        float,
+        typer.Option(
+            help="Masks of a slice are one object from this intersection over union on.", rich_help_panel=_VOLUME_PANEL
+        ),
     ] = 0.5,
     every: Annotated[
-        int | None, typer.Option(help="With tracking, look at every so manieth slice.", show_default="about 20 mm")
+        int | None,
+        typer.Option(
+            help="With tracking, look at every so manieth slice.",
+            rich_help_panel=_VOLUME_PANEL,
+            show_default="about 20 mm",
+        ),
     ] = None,
-    gap_slices: Annotated[int, typer.Option(help="Slices bridged on which an object was missed.")] = 1,
-    min_slices: Annotated[int, typer.Option(help="Drop objects found on fewer slices of a volume.")] = 2,
+    gap_slices: Annotated[
+        int, typer.Option(help="Slices bridged on which an object was missed.", rich_help_panel=_VOLUME_PANEL)
+    ] = 1,
+    min_slices: Annotated[
+        int, typer.Option(help="Drop objects found on fewer slices of a volume.", rich_help_panel=_VOLUME_PANEL)
+    ] = 2,
     series: Series = None,
     json: Json = False,
 ) -> int:

@@ -21,39 +21,68 @@ from .prompts_file import mask_from_file, read_prompts
 if TYPE_CHECKING:
     from ..volume import Geometry
 
+_PANEL = "Prompts"
+
 Boxes = Annotated[
     list[str] | None,
     typer.Option(
         "--box",
         help="x0,y0,z0,x1,y1,z1; by default voxel ranges i0,j0,k0,i1,j1,k1, upper end exclusive. Of a picture"
         " x0,y0,x1,y1, first and last column and row.",
+        rich_help_panel=_PANEL,
     ),
 ]
-Space = Annotated[str, typer.Option(help="What positions and boxes count in: ijk, or mm in lps or ras.")]
-Rois = Annotated[list[Path] | None, typer.Option("--roi", help="3D Slicer ROI file (.mrk.json).")]
-PromptFiles = Annotated[
-    list[Path] | None, typer.Option("--prompts", help="JSON file with named objects and all their prompts.")
+Space = Annotated[
+    str, typer.Option(help="What positions and boxes count in: ijk, or mm in lps or ras.", rich_help_panel=_PANEL)
 ]
-Labels = Annotated[list[str] | None, typer.Option("--label", help="Name of an object; one for each --box, then --roi.")]
-Points = Annotated[list[str] | None, typer.Option("--point", help="[NAME=]x,y,z inside the object.")]
-OutsidePoints = Annotated[list[str] | None, typer.Option("--outside-point", help="[NAME=]x,y,z outside the object.")]
+Rois = Annotated[
+    list[Path] | None, typer.Option("--roi", help="3D Slicer ROI file (.mrk.json).", rich_help_panel=_PANEL)
+]
+PromptFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--prompts", help="JSON file with named objects and all their prompts.", rich_help_panel=_PANEL),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="Name of an object; one for each --box, then --roi.", rich_help_panel=_PANEL),
+]
+Points = Annotated[
+    list[str] | None, typer.Option("--point", help="[NAME=]x,y,z inside the object.", rich_help_panel=_PANEL)
+]
+OutsidePoints = Annotated[
+    list[str] | None, typer.Option("--outside-point", help="[NAME=]x,y,z outside the object.", rich_help_panel=_PANEL)
+]
 Scribbles = Annotated[
-    list[str] | None, typer.Option("--scribble", help="[NAME=]x,y,z;x,y,z;... a stroke through the object.")
+    list[str] | None,
+    typer.Option("--scribble", help="[NAME=]x,y,z;x,y,z;... a stroke through the object.", rich_help_panel=_PANEL),
 ]
 OutsideScribbles = Annotated[
-    list[str] | None, typer.Option("--outside-scribble", help="[NAME=]x,y,z;x,y,z;... a stroke beside the object.")
+    list[str] | None,
+    typer.Option(
+        "--outside-scribble", help="[NAME=]x,y,z;x,y,z;... a stroke beside the object.", rich_help_panel=_PANEL
+    ),
 ]
 Lines = Annotated[
     list[str] | None,
-    typer.Option("--line", help="[NAME=]x,y,z;x,y,z, the longest diameter on one slice (RECIST)."),
+    typer.Option(
+        "--line", help="[NAME=]x,y,z;x,y,z, the longest diameter on one slice (RECIST).", rich_help_panel=_PANEL
+    ),
 ]
 SliceBoxes = Annotated[
     list[str] | None,
-    typer.Option("--slice-box", help="[NAME=]SLICE:x0,y0,x1,y1, a rectangle on one slice, upper end exclusive."),
+    typer.Option(
+        "--slice-box",
+        help="[NAME=]SLICE:x0,y0,x1,y1, a rectangle on one slice, upper end exclusive.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 Masks = Annotated[
     list[str] | None,
-    typer.Option("--mask", help="[NAME=]FILE, a label map on the scan's grid with the object drawn on some slices."),
+    typer.Option(
+        "--mask",
+        help="[NAME=]FILE, a label map on the scan's grid with the object drawn on some slices.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 
