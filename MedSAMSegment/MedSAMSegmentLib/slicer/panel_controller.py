@@ -24,6 +24,9 @@ from .worker_client import State, Transport, WorkerClient
 if TYPE_CHECKING:
     from ..volume import OrientedBox, Volume
 
+_Written = tuple[Mapping[str, Any], bytes]
+"""A result of the worker as it was written: header and payload."""
+
 _PREVIEW_MILLISECONDS = 150
 _DOUBTFUL = 0.5
 
@@ -55,9 +58,9 @@ class Bridge(Protocol):
         """Make a block of bool (k, j, i) at ``offset`` the segment's content, as one step that can be undone."""
         ...
 
-    def undo(self, segmentation_node: Any) -> None: ...
-
-    def redo(self, segmentation_node: Any) -> None: ...
+    def undo(self, segmentation_node: Any) -> None:
+        """Take back the latest :meth:`write`."""
+        ...
 
 
 class PanelController:
@@ -95,8 +98,8 @@ class PanelController:
         self._volume: Volume | None = None
         self._volume_node: Any = None
         self._sent_boxes: dict[str, dict[str, Any]] = {}
-        self._writes: list[int] = []
-        self._undone: list[int] = []
+        self._writes: list[list[_Written]] = []
+        self._undone: list[list[_Written]] = []
         self._forgotten: dict[str, tuple[str, tuple[float, float, float]]] = {}
         self._preview = scene.Preview()
         self._preview_timer: Any = None
@@ -172,6 +175,8 @@ class PanelController:
 
     def _has_opened(self, reply: Mapping[str, Any], payload: bytes) -> None:
         self.opened = reply
+        if not self._parameters.limitRange:
+            self._parameters.firstSlice, self._parameters.lastSlice = 0, int(reply["slices"]) - 1
         self._heard(reply, payload)
         going_on, self._when_open = self._when_open, None
         if going_on is not None:
@@ -377,25 +382,29 @@ class PanelController:
         segmentation, name = self._parameters.segmentation, str(header["name"])
         if segmentation is None or segmentation.GetSegmentation().GetSegment(name) is None:
             return  # deleted while it was being made
-        model = {**header["provenance"]["model"], "version": header["provenance"]["software"]["version"]}
-        mask, offset = unpack_mask(header["mask"], payload), list(header["mask"]["offset"])
         try:
-            self._bridge.write(segmentation, name, self._volume_node, mask, offset, model)
+            self._write_mask(header, payload)
         except MedSAMSegmentError as error:
             self._has_failed(error)
             return
         if self._writes:
-            self._writes[-1] += 1
+            self._writes[-1].append((header, payload))
         self._undone.clear()
-        self.scores[name] = {int(k): float(score) for k, score in header["scores"].items()}
+        self.scores[name] = _scores(header)
         self._parameters.scores = json.dumps(self.scores)
-        if mask.size == 0:
+        if 0 in header["mask"]["shape"]:
             self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
         else:
             text = _("{millilitres:.1f} ml in {seconds:.1f} s").format(
                 millilitres=header["millilitres"], seconds=header["seconds"]
             )
             self._say(text)
+
+    def _write_mask(self, header: Mapping[str, Any], payload: bytes) -> None:
+        model = {**header["provenance"]["model"], "version": header["provenance"]["software"]["version"]}
+        mask, offset = unpack_mask(header["mask"], payload), list(header["mask"]["offset"])
+        segmentation = self._parameters.segmentation
+        self._bridge.write(segmentation, str(header["name"]), self._volume_node, mask, offset, model)
 
     def _run_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
         self.fraction = None
@@ -520,18 +529,21 @@ class PanelController:
             self.client.redo(self._redo_done, self._has_failed)
 
     def _undo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        writes = self._writes.pop() if self._writes else 0
-        self._undone.append(writes)
-        for _step in range(writes):
+        written = self._writes.pop() if self._writes else []
+        self._undone.append(written)
+        for _write in written:
             self._bridge.undo(self._parameters.segmentation)
         self._heard(reply, payload)
 
     def _redo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        writes = self._undone.pop() if self._undone else 0
-        self._writes.append(writes)
+        written = self._undone.pop() if self._undone else []
+        self._writes.append(written)
         self._heard(reply, payload)
-        for _step in range(writes):
-            self._bridge.redo(self._parameters.segmentation)
+        # Segments that undo removed are new ones, of which the segment editor has no later states: write once more.
+        for header, mask in written:
+            self._write_mask(header, mask)
+            self.scores[str(header["name"])] = _scores(header)
+        self._changed()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -545,7 +557,7 @@ class PanelController:
         """Something that undo takes back."""
 
         def done(reply: Mapping[str, Any], payload: bytes) -> None:
-            self._writes.append(0)
+            self._writes.append([])
             self._undone.clear()
             self._heard(reply, payload)
             if then is not None:
@@ -608,3 +620,7 @@ class PanelController:
 
 def _same_box(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return all(np.allclose(a[part], b[part], atol=1e-4) for part in ("centre", "axes", "size"))
+
+
+def _scores(header: Mapping[str, Any]) -> dict[int, float]:
+    return {int(k): float(score) for k, score in header["scores"].items()}

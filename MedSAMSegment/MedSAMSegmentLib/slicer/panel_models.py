@@ -41,15 +41,14 @@ def size_text(spec: ModelSpec) -> str:
 
 
 def describe(spec: ModelSpec, checkpoint: str) -> str:
-    """Title, size and licence of a model, and whether it can be used now."""
+    """Size and licence of a model, and whether it can be used now."""
     if checkpoint:
         state = _("your own weights")
     elif is_here(spec):
         state = _("ready")
     else:
         state = _("not downloaded yet")
-    return _("{title}. {size}, {state}. Licence of the weights: {licence} ({summary})").format(
-        title=spec.title,
+    return _("Weights: {size}, {state}. Licence: {licence}. {summary}").format(
         size=size_text(spec),
         state=state,
         licence=spec.licence.identifier,
