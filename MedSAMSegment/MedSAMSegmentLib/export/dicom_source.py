@@ -101,7 +101,7 @@ _MAY_BE_EMPTY = (
 
 #: Off the normal by more than this, in degrees, a stack leans.
 _LEANING = 0.5
-#: Steps that differ by more than this share are uneven.
+#: Steps that are further than this from a whole multiple of the smallest, as a share of it, are uneven.
 _UNEVEN = 0.05
 
 
@@ -133,17 +133,21 @@ class DicomSource:
 
     @cached_property
     def step(self) -> float:
-        """Usual distance of neighbouring planes along their normal, mm."""
-        return float(np.median(self._steps)) if self._steps.size else self.volume.geometry.spacing[2]
+        """Distance of neighbouring planes along their normal, mm: of which all are multiples, else the usual one."""
+        steps = self._steps
+        if not steps.size:
+            return self.volume.geometry.spacing[2]
+        finest = float(steps.min())
+        return finest if _are_multiples(steps, finest) else float(np.median(steps))
 
-    @property
+    @cached_property
     def _steps(self) -> np.ndarray:
         return np.diff([float(self.planes[0].distance(plane.position)) for plane in self.planes])
 
     @property
     def is_uneven(self) -> bool:
-        """Whether the distances of the planes differ."""
-        return bool(self._steps.size and np.abs(self._steps / self.step - 1).max() > _UNEVEN)
+        """Whether the planes do not fit into one even stack, not even with some of its slices missing."""
+        return bool(self._steps.size) and not _are_multiples(self._steps, self.step)
 
     @property
     def is_leaning(self) -> bool:
@@ -172,6 +176,11 @@ class DicomSource:
         if self.is_resampled:
             notes.append("The masks were carried from the scan's grid to the acquired slices by the nearest voxel.")
         return notes
+
+
+def _are_multiples(steps: np.ndarray, unit: float) -> bool:
+    ratios = steps / unit
+    return bool(np.abs(ratios - np.rint(ratios)).max() <= _UNEVEN)
 
 
 def dicom_source(volume: Volume) -> DicomSource:
