@@ -40,6 +40,7 @@ _SUFFIXES = {
     ".bmp": "picture",
     ".dcm": "dicom",
     ".ima": "dicom",
+    ".zip": "dicom",
 }
 
 
@@ -54,31 +55,47 @@ _TITLES = {
 }
 
 
-def read_volume(path: str | os.PathLike[str], series: str | int | None = None) -> Volume:
+def read_volume(
+    path: str | os.PathLike[str],
+    series: str | int | None = None,
+    *,
+    phase: int | None = None,
+    skip_unreadable: bool = False,
+) -> Volume:
     """Read a scan.
 
     Args:
-        path: a folder of DICOM files or one such file, NIfTI (.nii, .nii.gz, .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage
-            (.mha, .mhd), GIPL, FreeSurfer (.mgh, .mgz), MedSAM .npz, or a picture (PNG, JPEG, TIFF, BMP; one slice).
+        path: a folder of DICOM files, one such file, a DICOMDIR or a .zip of DICOM files; NIfTI (.nii, .nii.gz,
+            .hdr/.img), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), GIPL, FreeSurfer (.mgh, .mgz), MedSAM .npz, or a
+            picture (PNG, JPEG, TIFF, BMP; one slice).
         series: for a DICOM folder with several series, the one to take: its number in the list that the refusal
             ``AMBIGUOUS`` shows, or its Series Instance UID.
+        phase: for a DICOM series with several phases, echoes or time points the one to take, counted from 1.
+        skip_unreadable: for DICOM, leave out files that cannot be read and fill missing slices from their neighbours.
 
     Returns:
-        The volume, at least one slice, in the file's own units and its own voxel grid: nothing is resampled or turned.
+        The volume, at least one slice, in the file's own units and its own voxel grid: nothing is resampled or turned,
+        except that DICOM slices at uneven distances are put on an even grid (a note says so).
 
     Raises:
         InputError: the scan was refused; ``code`` says why (each reader lists its codes). General ones:
             ``FILE_NOT_FOUND``, ``UNREADABLE_FILE``, ``EMPTY_FILE``, ``TRUNCATED_FILE``, ``UNSUPPORTED_FORMAT``,
             ``WRONG_FORMAT`` (the suffix promises another format).
-        UsageError: ``SERIES_WITHOUT_DICOM`` when a series is asked of a file that is not DICOM.
+        UsageError: ``SERIES_WITHOUT_DICOM`` when a series or phase is asked of a file that is not DICOM.
     """
     file = Path(path)
     kind = detect_format(file)
-    if series is not None and kind != "dicom":
-        raise UsageError(
-            "SERIES_WITHOUT_DICOM", f"{file.name} is not DICOM, so it has no series.", "Leave the series out."
-        )
-    return _read(file, kind, series)
+    if kind != "dicom":
+        if series is not None or phase is not None:
+            raise UsageError(
+                "SERIES_WITHOUT_DICOM",
+                f"{file.name} is not DICOM, so it has no series and no phases.",
+                "Leave the series and the phase out.",
+            )
+        return _read(file, kind)
+    from .dicom import read_dicom
+
+    return read_dicom(file, series, phase, skip_unreadable)
 
 
 def read_labelmap(path: str | os.PathLike[str]) -> Volume:
@@ -109,7 +126,7 @@ def read_labelmap(path: str | os.PathLike[str]) -> Volume:
             "NOT_A_LABELMAP", f"{file.name} is DICOM; a label map is a file of another format.", "Give NIfTI or NRRD."
         )
     else:
-        volume = _read(file, kind, None)
+        volume = _read(file, kind)
     if volume.voxels.dtype.kind in "iu":
         return volume
     labels = np.rint(volume.voxels)
@@ -176,7 +193,7 @@ def _by_content(path: Path, start: bytes, promised: str | None) -> str | None:
     if start.startswith(b"NRRD000"):
         return "nrrd"
     if start.startswith(b"PK\x03\x04"):
-        return "npz" if promised == "npz" else None
+        return promised if promised in ("npz", "dicom") else None
     if start.startswith(b"\x1f\x8b"):
         start = _inflated_start(path)
     if start[344:347] in (b"ni1", b"n+1") or start[4:7] in (b"ni2", b"n+2"):
@@ -205,12 +222,8 @@ def _inflated_start(path: Path) -> bytes:
         ) from None
 
 
-def _read(file: Path, kind: str, series: str | int | None) -> Volume:
+def _read(file: Path, kind: str) -> Volume:
     # Imported here, each in its turn, so that reading one format costs nothing of the others.
-    if kind == "dicom":
-        from .dicom import read_dicom
-
-        return read_dicom(file, series)
     if kind == "nifti":
         from .nifti import read_nifti
 

@@ -1,70 +1,143 @@
-"""DICOM CT, MR and PET series, read strictly: a stack is either exactly what its files say, or refused with a code.
+"""DICOM CT, MR and PET series, read strictly: a stack is exactly what its files say, or refused with a code.
 
 File names, instance numbers and slice thickness are never trusted; slices are ordered by their position along the
-normal of the image plane (PS3.3 C.7.6.2). Three steps, one a file: ``headers`` finds the files and reads what matters
-of them, ``stack`` chooses the series and proves that its slices form a regular grid, ``pixels`` decodes them. No
-message holds a value of a data element: names of patients turn up in the strangest ones.
+normal of the image plane (PS3.3 C.7.6.2). The steps, one a file: ``files`` finds the images (``archive`` and
+``medium`` behind a zip and a DICOMDIR), ``headers`` reads what matters of them, ``series`` chooses one, ``phases``
+tells its phases apart, ``stack`` proves that its slices are one stack and ``regular`` makes uneven ones even,
+``pixels`` decodes them: compressed ones by a child process (``decoding``, ``decoder``) with limits of memory and time.
+No message holds a value of a data element: names of patients turn up in the strangest ones.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from ....errors import InputError
+from ...geometry import Geometry
 from ...volume import SourceInstance, Volume
 from ..common import reading
-from .headers import scan_files
+from .files import FoundFiles, scan_files
+from .headers import SliceHeader
 from .pixels import decode_stack
-from .stack import SeriesSummary, build_stack, choose_series, summarise_series
+from .series import SeriesSummary, choose_series, summarise_series
+from .stack import SliceStack, build_stack
 
-__all__ = ["SeriesSummary", "list_series", "read_dicom"]
+__all__ = ["SeriesReport", "SeriesSummary", "inspect_series", "list_series", "read_dicom"]
+
+
+@dataclass(frozen=True)
+class SeriesReport:
+    """A series as ``info`` lists it, judged by its headers alone.
+
+    Attributes:
+        summary: what it is.
+        geometry: the grid it would be read on; None when it is refused.
+        phases: how many phases, echoes or time points it holds; 0 when that is not known.
+        problem: why it is refused; None when its headers are in order.
+        notes: remarks, one sentence each.
+    """
+
+    summary: SeriesSummary
+    geometry: Geometry | None
+    phases: int
+    problem: InputError | None
+    notes: tuple[str, ...] = ()
 
 
 def list_series(path: Path) -> list[SeriesSummary]:
-    """The CT, MR and PET series under a folder, in the order of their numbers.
+    """The CT, MR and PET series under a folder, behind a DICOMDIR or in a zip, in the order of their numbers.
 
     Raises:
-        InputError: ``UNREADABLE_DIRECTORY``, ``TOO_MANY_FILES``, ``BOMB``, ``UNREADABLE_FILE``.
+        InputError: as :func:`read_dicom` for finding files.
     """
     with reading(path, "DICOM"):
         return summarise_series(scan_files(path))
 
 
-def read_dicom(path: Path, series: str | int | None = None) -> Volume:
-    """A series of a folder (its subfolders included), or one single-frame file as a volume of one slice.
-
-    Args:
-        path: folder or file. Symbolic links inside a folder are not followed.
-        series: the series to take: its number in the list of :func:`list_series`, or its Series Instance UID.
-
-    Returns:
-        The acquired slices along +normal, so i, j, k are right-handed. Rescaled values: HU for CT. ``source`` holds one
-        instance a slice, or None where the files carry no unique SOP Instance UID.
+def inspect_series(path: Path, skip_unreadable: bool = False) -> list[SeriesReport]:
+    """Every series with what reading it would give, without reading a pixel.
 
     Raises:
-        InputError: finding: ``UNREADABLE_DIRECTORY``, ``NO_SERIES``, ``AMBIGUOUS``, ``BAD_UID``, ``TOO_MANY_FILES``,
-            ``TOO_BIG``, ``BOMB``; slices: ``NO_GEOMETRY``, ``BAD_ORIENTATION``, ``BAD_SPACING``, ``BAD_RESCALE``,
-            ``BAD_PIXELS`` (colour, impossible size), ``MULTI_FRAME``; stack: ``MIXED``, ``DUP_POSITION``,
-            ``MULTI_PHASE``, ``GAP``, ``NON_UNIFORM_SPACING``, ``GANTRY_TILT``; files: ``UNREADABLE`` (a file that may
-            belong to the series cannot be read), ``TRUNCATED``, ``PIXELS`` (damaged, or a compression this installation
-            cannot decode), ``UNREADABLE_FILE``.
+        InputError: as :func:`read_dicom` for finding files.
     """
     with reading(path, "DICOM"):
         found = scan_files(path)
-        chosen = choose_series(found, series)
-        stack = build_stack(chosen, found)
-        voxels = decode_stack(stack.slices)
-    uids = [header.sop_instance_uid for header in stack.slices]
+        return [_report(summary, found, skip_unreadable) for summary in summarise_series(found)]
+
+
+def read_dicom(
+    path: Path, series: str | int | None = None, phase: int | None = None, skip_unreadable: bool = False
+) -> Volume:
+    """A series of a folder (its subfolders included), of a medium or an archive, or of one file.
+
+    Args:
+        path: a folder, a DICOMDIR, a zip archive or a file (a single-frame one is a volume of one slice). Symbolic
+            links inside a folder are not followed.
+        series: the series to take: its number in the list of :func:`list_series`, or its Series Instance UID.
+        phase: of a series with several phases, echoes or time points at the same positions the one to take, counted
+            from 1.
+        skip_unreadable: leave out files that cannot be read, and fill missing slices from their neighbours.
+
+    Returns:
+        The acquired slices along +normal, so i, j, k are right-handed. Rescaled values: HU for CT; padding has the
+        lowest of the others. Leaning stacks (gantry tilt) keep their slices, on a sheared grid. Unevenly spaced planes
+        are put on an even grid, of which they are slices wherever their distances allow. ``source`` holds one instance
+        a slice of the grid, that of the nearest plane where the slice was interpolated, or is None where the files
+        carry no unique SOP Instance UID.
+
+    Raises:
+        InputError: finding: ``UNREADABLE_DIRECTORY``, ``NO_SERIES``, ``AMBIGUOUS``, ``BAD_UID``, ``TOO_MANY_FILES``,
+            ``TOO_BIG``, ``BOMB``, ``UNSAFE_ARCHIVE``, ``UNSAFE_PATH``, ``NO_SPACE``; slices: ``NO_GEOMETRY``,
+            ``BAD_ORIENTATION``, ``BAD_SPACING``, ``BAD_RESCALE``, ``BAD_PIXELS`` (colour, impossible size),
+            ``MULTI_FRAME`` (frames without positions); stack: ``MIXED``, ``DUP_POSITION``, ``MULTI_PHASE``,
+            ``NO_PHASE``, ``GAP``, ``NON_UNIFORM_SPACING``; files: ``UNREADABLE`` (a file that may belong to the series
+            cannot be read), ``TRUNCATED``, ``PIXELS`` (damaged, or a compression this installation cannot decode),
+            ``DECODING_LIMIT`` (decoding took too much time or memory), ``DECODING_FAILED``, ``UNREADABLE_FILE``.
+        OutputError: ``NO_TEMPORARY_FOLDER``.
+    """
+    with reading(path, "DICOM"):
+        found = scan_files(path)
+        _, headers = choose_series(found, series)
+        stack = build_stack(headers, found, phase, skip_unreadable)
+        voxels, padded = decode_stack(stack.slices)
+        if stack.resampling is not None:
+            voxels = stack.resampling.apply(voxels)
     notes = list(stack.notes)
-    source = None
-    if all(uids) and len(set(uids)) == len(uids):
-        source = tuple(SourceInstance(str(s.path), s.sop_class_uid, s.sop_instance_uid) for s in stack.slices)
-    else:
+    if padded:
+        notes.append(f"{padded} voxels outside what was imaged (padding) were set to the lowest value of the others.")
+    source = _source(stack)
+    if source is None:
         notes.append("Its images carry no unique SOP Instance UID, so no DICOM result can refer to them.")
-    return Volume(
-        voxels,
-        stack.geometry,
-        stack.slices[0].modality,
-        path.stem if path.is_file() else path.name,
-        tuple(notes),
-        source,
-    )
+    name = path.stem if path.is_file() and path.suffix else path.name
+    if name.upper() == "DICOMDIR":
+        name = path.resolve().parent.name
+    return Volume(voxels, stack.geometry, stack.slices[0].modality, name, tuple(notes), source)
+
+
+def _source(stack: SliceStack) -> tuple[SourceInstance, ...] | None:
+    identities = [header.identity for header in stack.slices]
+    if not all(uid for uid, _ in identities) or len(set(identities)) != len(identities):
+        return None
+    planes = [_instance(header) for header in stack.slices]
+    nearest = range(len(planes)) if stack.resampling is None else stack.resampling.nearest.tolist()
+    return tuple(planes[n] for n in nearest)
+
+
+def _instance(header: SliceHeader) -> SourceInstance:
+    return SourceInstance(str(header.path), header.sop_class_uid, header.sop_instance_uid, header.frame)
+
+
+def _report(summary: SeriesSummary, found: FoundFiles, skip_unreadable: bool) -> SeriesReport:
+    headers = found.series[summary.uid]
+    try:
+        stack = build_stack(headers, found, None, skip_unreadable)
+    except InputError as error:
+        if error.code != "MULTI_PHASE":
+            return SeriesReport(summary, None, 0, error)
+        try:
+            first = build_stack(headers, found, 1, skip_unreadable)
+        except InputError as second:
+            return SeriesReport(summary, None, 0, second)
+        return SeriesReport(summary, first.geometry, first.phases, error)
+    return SeriesReport(summary, stack.geometry, stack.phases, None, tuple(stack.notes))

@@ -1,13 +1,10 @@
-"""Finds DICOM files and reads the few header elements that decide where a slice lies and whether it may be used."""
+"""The few header elements that decide where an image lies and whether it may be used, one record an image or frame."""
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +29,25 @@ MULTI_FRAME_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.128.1": "PT",
 }
 
-MOST_FILES = 20_000
 LARGEST_FILE = 2 << 30
 #: A deflated data set is inflated in one piece by the library, so its size is measured first.
 LARGEST_INFLATED = 64 << 20
+MOST_FRAMES = 20_000
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*\Z")
+
+#: Elements that tell the phases, echoes or reconstructions of one series apart.
+PHASE_ELEMENTS = (
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "EchoTime",
+    "DiffusionBValue",
+    "StackID",
+    "ImageType",
+    "AcquisitionTime",
+)
 
 _ELEMENTS = [
     "SOPClassUID",
@@ -48,18 +57,17 @@ _ELEMENTS = [
     "PatientID",
     "FrameOfReferenceUID",
     "Modality",
-    "ImageType",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "EchoTime",
-    "DiffusionBValue",
+    "InstanceNumber",
     "NumberOfFrames",
     "Rows",
     "Columns",
     "SamplesPerPixel",
     "PhotometricInterpretation",
+    "BitsAllocated",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ModalityLUTSequence",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -67,32 +75,60 @@ _ELEMENTS = [
     "SpacingBetweenSlices",
     "RescaleSlope",
     "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *PHASE_ELEMENTS,
 ]
 
-#: Elements that tell the phases, echoes or reconstructions of one series apart.
-PHASE_ELEMENTS = (
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "TriggerTime",
-    "EchoTime",
-    "DiffusionBValue",
-    "ImageType",
-    "AcquisitionTime",
-)
+#: Where enhanced objects keep an element (PS3.3 C.7.6.16, C.8.13.5, C.8.15.3): its functional group and its name there.
+_IN_GROUPS = {
+    "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
+    "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
+    "PixelSpacing": (("PixelMeasuresSequence", "PixelSpacing"),),
+    "SliceThickness": (("PixelMeasuresSequence", "SliceThickness"),),
+    "SpacingBetweenSlices": (("PixelMeasuresSequence", "SpacingBetweenSlices"),),
+    "RescaleSlope": (("PixelValueTransformationSequence", "RescaleSlope"),),
+    "RescaleIntercept": (("PixelValueTransformationSequence", "RescaleIntercept"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "AcquisitionTime": (("FrameContentSequence", "FrameAcquisitionDateTime"),),
+    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "TriggerTime": (
+        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        ("CardiacTriggerSequence", "NominalCardiacTriggerDelayTime"),
+    ),
+    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "ImageType": (
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """One file of a series. A geometric value the file lacks, or that is not a number, is None."""
+    """One image, or one frame of a multi-frame object. A geometric value it lacks, or that is no number, is None.
+
+    Attributes:
+        frame: number of the frame, counted from 1; None in a single-frame object.
+        frames: number of frames of the object; 1 in a single-frame object unless it claims otherwise.
+        padding: stored values, lowest and highest, that mark pixels outside what was imaged.
+        phase: what may tell phases apart, by element, as text.
+    """
 
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
     series_uid: str
     modality: str
+    transfer_syntax: str
+    frame: int | None
+    frames: int
     rows: int
     columns: int
-    frames: int
+    bits: int
     is_grey: bool
     is_localizer: bool
     position: FloatArray | None
@@ -101,105 +137,55 @@ class SliceHeader:
     thickness: float | None
     slope: float | None
     intercept: float | None
+    padding: tuple[int, int] | None
     frame_of_reference: str
     patient_and_study: tuple[str, str]
+    instance_number: int | None
     phase: dict[str, str]
 
-
-@dataclass
-class FoundFiles:
-    """What a folder holds.
-
-    Attributes:
-        root: the folder, or the single file.
-        series: headers of slices and multi-frame objects by Series Instance UID, in the order they were found.
-        skipped: how many files were passed over, by reason: ``"copy"`` (identical file), ``"other"`` (DICOM, no CT, MR
-            or PET image), ``"unreadable"``, ``"link"``, ``"uid"`` (malformed UID).
-    """
-
-    root: Path
-    series: dict[str, list[SliceHeader]] = field(default_factory=dict)
-    skipped: Counter[str] = field(default_factory=Counter)
-
     @property
-    def doubtful(self) -> int:
-        """Files that could have been slices but were not readable as such."""
-        return self.skipped["unreadable"] + self.skipped["link"] + self.skipped["uid"]
+    def identity(self) -> tuple[str, int | None]:
+        """What a DICOM result refers to: SOP Instance UID and frame."""
+        return self.sop_instance_uid, self.frame
 
 
-def scan_files(path: Path) -> FoundFiles:
-    """Headers of all images under a folder, or of one file.
+def read_headers(file: Path) -> list[SliceHeader]:
+    """One header for every image of a file; none if it holds no CT, MR or PET image.
 
     Raises:
-        InputError: ``UNREADABLE_DIRECTORY``, ``TOO_MANY_FILES``, ``TOO_BIG`` (a file over 2 GB), ``BOMB`` (a deflated
-            data set that grows beyond 64 MB).
+        InputError: ``TOO_BIG`` (a file over 2 GB, or absurdly many frames), ``BOMB`` (a deflated data set that grows
+            beyond 64 MB).
+        Exception: whatever the library raises on a damaged file.
     """
-    found = FoundFiles(path)
-    by_uid: dict[str, Path] = {}
-    for file in _files(path, found):
-        if not _is_dicom(file):
-            if file.suffix.lower() in (".dcm", ".ima") or file.stat().st_size == 0:
-                found.skipped["unreadable"] += 1
-            continue
-        try:
-            header = read_header(file)
-        except InputError:
-            raise
-        except Exception:
-            found.skipped["unreadable"] += 1
-            continue
-        if header is None:
-            found.skipped["other"] += 1
-        elif not all(is_uid(uid) for uid in (header.series_uid, header.sop_instance_uid)):
-            found.skipped["uid"] += 1
-        elif _is_copy(file, by_uid.get(header.sop_instance_uid)):
-            found.skipped["copy"] += 1
-        else:
-            if header.sop_instance_uid:
-                by_uid[header.sop_instance_uid] = file
-            found.series.setdefault(header.series_uid, []).append(header)
-    if len(found.series) > 1 and "" in found.series:
-        # Images without a series beside others with one: damaged headers, which may belong to any of them.
-        found.skipped["uid"] += len(found.series.pop(""))
-    return found
-
-
-def read_header(file: Path) -> SliceHeader | None:
-    """What matters of one file's header, or None if it is not a CT, MR or PET image."""
     import pydicom
 
     _refuse_bombs(file)
-    data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_ELEMENTS)
+    data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_ELEMENTS)  # type: ignore[arg-type]
     sop_class = str(data.get("SOPClassUID") or "")
     modality = SLICE_CLASSES.get(sop_class) or MULTI_FRAME_CLASSES.get(sop_class)
     if modality is None and not sop_class and data.get("Modality") in ("CT", "MR", "PT"):
         modality = str(data.Modality)  # some anonymisers blank the class
     if modality is None:
-        return None
-    multi_frame = sop_class in MULTI_FRAME_CLASSES
-    frames = _number(data, "NumberOfFrames", 1.0)
-    return SliceHeader(
-        path=file,
-        sop_class_uid=sop_class,
-        sop_instance_uid=str(data.get("SOPInstanceUID") or ""),
-        series_uid=str(data.get("SeriesInstanceUID") or ""),
-        modality=modality,
-        rows=int(_number(data, "Rows", 0.0) or 0),
-        columns=int(_number(data, "Columns", 0.0) or 0),
-        frames=max(2, int(frames or 0)) if multi_frame else int(frames or 0),
-        is_grey=_number(data, "SamplesPerPixel", 1.0) == 1
-        and str(data.get("PhotometricInterpretation") or "MONOCHROME2") in ("MONOCHROME1", "MONOCHROME2"),
-        is_localizer="LOCALIZER" in _text(data, "ImageType").upper().split("\\"),
-        position=_numbers(data, "ImagePositionPatient", 3),
-        orientation=_numbers(data, "ImageOrientationPatient", 6),
-        pixel_spacing=_numbers(data, "PixelSpacing", 2),
-        thickness=_number(data, "SliceThickness", None) or _number(data, "SpacingBetweenSlices", None),
-        slope=_number(data, "RescaleSlope", 1.0),
-        intercept=_number(data, "RescaleIntercept", 0.0),
-        frame_of_reference=_text(data, "FrameOfReferenceUID"),
-        patient_and_study=(_text(data, "PatientID"), _text(data, "StudyInstanceUID")),
-        phase={name: _text(data, name) for name in PHASE_ELEMENTS},
-    )
+        return []
+    frames = int(_number(data, "NumberOfFrames", 1.0) or 0)
+    groups = data.get("PerFrameFunctionalGroupsSequence")
+    if groups is None:
+        return [_header(file, data, modality, _Values(data), None, frames)]
+    if frames > MOST_FRAMES or len(groups) > MOST_FRAMES:
+        raise too_big(f"A multi-frame object has more than {MOST_FRAMES} frames.")
+    if len(groups) != frames:
+        raise ValueError("as many functional groups as frames are needed")
+    shared = data.get("SharedFunctionalGroupsSequence")
+    common = shared[0] if shared else None
+    return [
+        _header(file, data, modality, _Values(data, group, common), number, frames)
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def is_image_class(uid: str) -> bool:
+    """Whether a SOP class is one of those read here."""
+    return uid in SLICE_CLASSES or uid in MULTI_FRAME_CLASSES
 
 
 def is_uid(uid: str) -> bool:
@@ -207,55 +193,70 @@ def is_uid(uid: str) -> bool:
     return not uid or (len(uid) <= 64 and bool(_UID.match(uid)))
 
 
-def _files(path: Path, found: FoundFiles) -> Iterator[Path]:
-    """The regular files under a folder in a stable order; hidden ones are passed over, links are counted, not
-    followed."""
-    if path.is_file():
-        yield path
-        return
+class _Values:
+    """Elements of a frame: in its own functional groups, in the shared ones, or in the data set itself."""
 
-    def refuse(error: OSError) -> None:
-        raise InputError(
-            "UNREADABLE_DIRECTORY",
-            f"The folder {Path(error.filename or path).name} cannot be opened.",
-            "Check its permissions.",
-        )
+    def __init__(self, data: Any, own: Any = None, shared: Any = None) -> None:
+        self._data = data
+        self._groups = [group for group in (own, shared) if group is not None]
 
-    count = 0
-    for folder, folders, names in os.walk(path, onerror=refuse, followlinks=False):
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if not Path(folder, name).is_symlink()]
-        found.skipped["link"] += len(visible) - len(folders)
-        for name in sorted(names):
-            file = Path(folder, name)
-            if name.startswith("."):
-                continue
-            count += 1
-            if count > MOST_FILES:
-                raise InputError(
-                    "TOO_MANY_FILES",
-                    f"The folder holds more than {MOST_FILES} files.",
-                    "Choose the folder of one study or series.",
-                )
-            if file.is_symlink():
-                found.skipped["link"] += 1
-            elif file.is_file():
-                yield file
+    def get(self, name: str) -> Any:
+        for sequence, element in _IN_GROUPS.get(name, ()):
+            for group in self._groups:
+                items = group.get(sequence)
+                if items and items[0].get(element) is not None:
+                    return items[0][element].value
+        return self._data[name].value if name in self._data else None
 
 
-def _is_dicom(file: Path) -> bool:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def _header(file: Path, data: Any, modality: str, values: _Values, frame: int | None, frames: int) -> SliceHeader:
+    slope, intercept = _number(values, "RescaleSlope", 1.0), _number(values, "RescaleIntercept", 0.0)
+    if data.get("ModalityLUTSequence"):
+        slope = None  # values by table: nothing here could rescale them
+    number = _number(data, "InstanceNumber", None)
+    return SliceHeader(
+        path=file,
+        sop_class_uid=str(data.get("SOPClassUID") or ""),
+        sop_instance_uid=str(data.get("SOPInstanceUID") or ""),
+        series_uid=str(data.get("SeriesInstanceUID") or ""),
+        modality=modality,
+        transfer_syntax=str(data.file_meta.TransferSyntaxUID),
+        frame=frame,
+        frames=frames,
+        rows=int(_number(data, "Rows", 0.0) or 0),
+        columns=int(_number(data, "Columns", 0.0) or 0),
+        bits=int(_number(data, "BitsAllocated", 0.0) or 0),
+        is_grey=_number(data, "SamplesPerPixel", 1.0) == 1
+        and str(data.get("PhotometricInterpretation") or "MONOCHROME2") in ("MONOCHROME1", "MONOCHROME2"),
+        is_localizer="LOCALIZER" in (_text(data, "ImageType") + "\\" + _text(values, "ImageType")).upper().split("\\"),
+        position=_numbers(values, "ImagePositionPatient", 3),
+        orientation=_numbers(values, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(values, "PixelSpacing", 2),
+        thickness=_number(values, "SliceThickness", None) or _number(values, "SpacingBetweenSlices", None),
+        slope=slope,
+        intercept=intercept,
+        padding=_padding(data),
+        frame_of_reference=_text(data, "FrameOfReferenceUID"),
+        patient_and_study=(_text(data, "PatientID"), _text(data, "StudyInstanceUID")),
+        instance_number=None if number is None else int(number),
+        phase={name: _text(values, name) for name in PHASE_ELEMENTS},
+    )
 
 
-def _is_copy(file: Path, other: Path | None) -> bool:
-    """True if another file is the same byte for byte; the same UID alone does not prove it."""
-    if other is None or file.stat().st_size != other.stat().st_size:
-        return False
-    return file.read_bytes() == other.read_bytes()
+def _padding(data: Any) -> tuple[int, int] | None:
+    """Stored values that mark padding (PS3.3 C.7.5.1.1.2), in the signedness of the pixels."""
+    first = _number(data, "PixelPaddingValue", None)
+    if first is None:
+        return None
+    last = _number(data, "PixelPaddingRangeLimit", None)
+    ends = [int(first), int(first if last is None else last)]
+    bits, signed = int(_number(data, "BitsAllocated", 16.0) or 16), _number(data, "PixelRepresentation", 0.0) == 1
+    if bits <= 32:
+        # Written with the wrong one of US and SS, the same sixteen bits mean another number.
+        ends = [(end + (1 << bits)) % (1 << bits) for end in ends]
+        if signed:
+            ends = [end - (1 << bits) if end >= 1 << (bits - 1) else end for end in ends]
+    return min(ends), max(ends)
 
 
 def _refuse_bombs(file: Path) -> None:
@@ -288,10 +289,10 @@ def _text(data: Any, name: str) -> str:
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
 
 
-def _numbers(data: Any, name: str, count: int) -> FloatArray | None:
+def _numbers(data: _Values, name: str, count: int) -> FloatArray | None:
     """A numeric element with several values; None if it is missing, of another length, or not finite."""
     try:
-        values = np.array([float(value) for value in data[name].value], dtype=np.float64)
+        values = np.array([float(value) for value in data.get(name)], dtype=np.float64)
     except (KeyError, TypeError, ValueError):
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None

@@ -1,96 +1,121 @@
-"""Decodes the pixels of a stack of slices into rescaled voxels."""
+"""Decodes the planes of a stack into rescaled voxels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import InputError
-from ..common import rescaled, silent_stderr
+from ..common import rescaled
+from .decoding import decode_frames
+from .frames import FrameError, FrameRequest, read_frames, requests_of
 from .headers import SliceHeader
 
-#: JPEG lossless, processes 14 and 14 SV1: decoded by the GDCM inside SimpleITK, as pydicom has no permissive decoder.
-_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+#: Transfer syntaxes without compression of pixels (PS3.5 A.1 to A.3, A.5): their pixels are bytes in the file.
+_NATIVE = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+)
 
-#: Start of frame of lossless JPEG (ITU-T T.81, B.1.1.3), and the two bytes that end every JPEG stream.
-_JPEG_LOSSLESS_FRAME = b"\xff\xc3"
-_JPEG_END = b"\xff\xd9"
+_REFUSALS = {
+    "UNREADABLE": ("{} cannot be read completely.", "Copy the folder again."),
+    "TRUNCATED": ("{} has fewer pixels than its header says.", "Copy the folder again."),
+    "PIXELS": (
+        "The pixels of {} cannot be decoded.",
+        "The file is damaged, or compressed in a way this installation cannot read; export it uncompressed.",
+    ),
+    "LIMIT": (
+        "Decoding {} took more time or memory than an image of its size may.",
+        "The file is damaged or hostile; export it uncompressed from where it came.",
+    ),
+    "NO_DECODER": (
+        "The program that decodes {} could not be started.",
+        "Install this program again, or export the series uncompressed.",
+    ),
+}
+_CODES = {"LIMIT": "DECODING_LIMIT", "NO_DECODER": "DECODING_FAILED"}
 
 
-def decode_stack(slices: list[SliceHeader]) -> NDArray[Any]:
-    """Rescaled voxels [k, j, i] of slices of one matrix size.
+def decode_stack(slices: list[SliceHeader]) -> tuple[NDArray[Any], int]:
+    """Rescaled voxels [k, j, i] of planes of one matrix size.
 
-    The type is the smallest that holds every slice exactly: the stored one without rescaling, else int16, int32 or
-    float32.
+    Uncompressed pixels are taken from the files; compressed ones are decoded in a child process. The type is the
+    smallest that holds every plane exactly: the stored one without rescaling, else int16, int32 or float32.
+
+    Returns:
+        The voxels, and how many of them were padding: they have the lowest value of all others.
 
     Raises:
-        InputError: ``UNREADABLE``, ``TRUNCATED``, ``PIXELS``.
+        InputError: ``UNREADABLE``, ``TRUNCATED``, ``PIXELS``, ``DECODING_LIMIT``, ``DECODING_FAILED``.
     """
     voxels: NDArray[Any] | None = None
-    for number, header in enumerate(slices):
-        plane = _decode(header, f"Image {number + 1} of {len(slices)}")
+    padding: dict[int, NDArray[np.bool_]] = {}
+    lowest: float | None = None
+    for k, stored in _stored_planes(slices):
+        header = slices[k]
+        plane = rescaled(stored[None], header.slope or 1.0, header.intercept or 0.0)[0]
+        outside = _padded(stored, header)
+        if outside is not None and outside.any():
+            padding[k] = outside
+        if header.padding is not None:
+            inside = plane if outside is None else plane[~outside]
+            if inside.size:
+                lowest = float(inside.min()) if lowest is None else min(lowest, float(inside.min()))
         if voxels is None:
-            voxels = np.empty((len(slices), *plane.shape), plane.dtype)
+            voxels = np.empty((len(slices), *plane.shape), plane.dtype.newbyteorder("="))
         elif not np.can_cast(plane.dtype, voxels.dtype):
             wider = np.promote_types(plane.dtype, voxels.dtype)
             voxels = voxels.astype(np.float32 if wider.kind == "f" else wider)
-        voxels[number] = plane
+        voxels[k] = plane
     assert voxels is not None
-    return voxels
+    if lowest is None:
+        return voxels, 0
+    for k, outside in padding.items():
+        voxels[k][outside] = lowest
+    return voxels, sum(int(np.count_nonzero(outside)) for outside in padding.values())
 
 
-def _decode(header: SliceHeader, who: str) -> NDArray[Any]:
-    """One slice [row, column], rescaled."""
-    import pydicom
-
-    try:
-        data = pydicom.dcmread(header.path)
-        syntax = data.file_meta.TransferSyntaxUID
-        stored = int(data.BitsAllocated) * header.rows * header.columns // 8
-    except Exception:
-        raise InputError("UNREADABLE", f"{who} cannot be read completely.", "Copy the folder again.") from None
-    if "PixelData" not in data or (not syntax.is_encapsulated and len(data.PixelData) < stored):
-        raise InputError("TRUNCATED", f"{who} has fewer pixels than its header says.", "Copy the folder again.")
-    slope, intercept = header.slope or 1.0, header.intercept or 0.0
-    try:
-        if syntax in _JPEG_LOSSLESS:
-            plane = _decode_jpeg_lossless(header, data)
-            slope, intercept = 1.0, 0.0  # GDCM has applied them
-        elif syntax.is_encapsulated:
-            with silent_stderr():
-                plane = data.pixel_array
-        else:
-            plane = data.pixel_array
-    except Exception:
-        plane = None
-    if plane is None or plane.shape != (header.rows, header.columns):
-        raise InputError(
-            "PIXELS",
-            f"The pixels of {who.lower()} cannot be decoded.",
-            "The file is damaged, or compressed in a way this installation cannot read; export it uncompressed.",
-        )
-    return rescaled(plane[None], slope, intercept)[0]
+def _padded(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.bool_] | None:
+    if header.padding is None:
+        return None
+    first, last = header.padding
+    outside: NDArray[np.bool_] = (stored >= first) & (stored <= last)
+    return outside
 
 
-def _decode_jpeg_lossless(header: SliceHeader, data: Any) -> NDArray[Any]:
-    """Rescaled values of a JPEG lossless slice.
+def _stored_planes(slices: list[SliceHeader]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Number and stored values of each slice, file by file."""
+    requests = requests_of(slices)
+    native = [slices[numbers[0]].transfer_syntax in _NATIVE for _, numbers in requests]
+    packed = [request for request, plain in zip(requests, native, strict=True) if not plain]
+    for (request, numbers), plain in zip(requests, native, strict=True):
+        if plain:
+            yield from _planes([(request, numbers)], read_frames(request), len(slices))
+    if packed:
+        syntaxes = {slices[numbers[0]].transfer_syntax for _, numbers in packed}
+        yield from _planes(packed, decode_frames([request for request, _ in packed], syntaxes), len(slices))
 
-    GDCM fills what is missing of a damaged stream with zeros and says nothing, so the stream must be whole and of the
-    size the header gives.
-    """
-    import SimpleITK as sitk
-    from pydicom.encaps import generate_frames
 
-    stream = next(generate_frames(data.PixelData, number_of_frames=1))
-    start = stream.find(_JPEG_LOSSLESS_FRAME)
-    rows, columns = (int.from_bytes(stream[start + n : start + n + 2], "big") for n in (5, 7))
-    if start < 0 or (rows, columns) != (header.rows, header.columns) or not stream.rstrip(b"\0").endswith(_JPEG_END):
-        raise ValueError("not a whole lossless JPEG stream of this size")
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(header.path))
-    with silent_stderr():
-        image = reader.Execute()
-    return sitk.GetArrayFromImage(image).reshape(header.rows, header.columns)
+def _planes(
+    requests: list[tuple[FrameRequest, list[int]]], planes: Iterator[NDArray[Any]], count: int
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    for _, numbers in requests:
+        for k in numbers:
+            try:
+                plane = next(planes)
+            except FrameError as error:
+                raise _refusal(error.code, k, count) from None
+            except StopIteration:
+                raise _refusal("TRUNCATED", k, count) from None
+            yield k, plane
+
+
+def _refusal(code: str, k: int, count: int) -> InputError:
+    message, hint = _REFUSALS[code]
+    text = message.format(f"image {k + 1} of {count}")
+    return InputError(_CODES.get(code, code), text[0].upper() + text[1:], hint)
