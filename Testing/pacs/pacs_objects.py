@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
 #: Distinctive, so that it can be looked for in everything that must not hold it.
 NAME, PATIENT = "Müstermann^Änne", "SECRET-17"
@@ -116,7 +123,7 @@ def write_segmentation(study: Study, path: Path, labelmap: bool = False) -> Path
 
 
 def write_contours(study: Study, path: Path) -> Path:
-    """An RT structure set with one square."""
+    """An RT structure set with one circle of many points, implicit VR."""
     data = _derived(study, RTStructureSetStorage, "RTSTRUCT")
     data.StructureSetLabel, data.StructureSetDate, data.StructureSetTime = "TEST", "20261121", "101500"
     frame = Dataset()
@@ -126,9 +133,12 @@ def write_contours(study: Study, path: Path) -> Path:
     roi.ROINumber, roi.ReferencedFrameOfReferenceUID = 1, frame.FrameOfReferenceUID
     roi.ROIName, roi.ROIGenerationAlgorithm = "Leber ü", "AUTOMATIC"
     data.StructureSetROISequence = [roi]
+    circle = np.linspace(0, 2 * np.pi, 4000, endpoint=False)
+    # 16 characters a number: too long for the two length bytes of an explicit value representation.
+    outline = np.stack([20 * np.cos(circle), 20 * np.sin(circle), np.full_like(circle, 5)], axis=1).ravel()
     contour = Dataset()
-    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
-    contour.ContourData = ["-10.5", "-15.25", "5", "0", "-15.25", "5", "0", "-5", "5", "-10.5", "-5", "5"]
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(circle)
+    contour.ContourData = [f"{value:.10f}"[:16] for value in outline]
     drawn = Dataset()
     drawn.ReferencedROINumber, drawn.ROIDisplayColor, drawn.ContourSequence = 1, [255, 0, 0], [contour]
     data.ROIContourSequence = [drawn]
@@ -172,7 +182,7 @@ def _derived(study: Study, kind: str, modality: str) -> Dataset:
     first = study.slices[0]
     data = Dataset()
     data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     data.SpecificCharacterSet = "ISO_IR 192"
     data.SOPClassUID, data.SOPInstanceUID, data.SeriesInstanceUID = kind, generate_uid(), generate_uid()
     for keyword in (

@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 from conftest import Objects, Pacs, dimse_table, web_table
 from cutting_proxy import CuttingProxy
+from MedSAMSegmentLib.export.dicom_seg import write_dicom_seg
+from MedSAMSegmentLib.export.objects import ExportedObject
+from MedSAMSegmentLib.export.rtstruct import write_rtstruct
+from MedSAMSegmentLib.export.structured_report import write_structured_report
 from MedSAMSegmentLib.volume import read_volume
 from orthanc_server import PLUGIN, PROGRAM, WHY_NOT, Orthanc, free_port
 from pacs_objects import NAME, PATIENT, write_study
@@ -57,6 +61,29 @@ def test_series_goes_there_is_found_and_comes_back_identical(
         assert back == original
         if "PixelData" in original:
             assert np.array_equal(back.pixel_array, original.pixel_array)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_results_of_this_program_made_of_a_fetched_series_arrive(
+    protocol: str, both: Orthanc, objects: Objects, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = objects.study
+    assert pacs("send", protocol, *study.files).status == 0
+    assert pacs("get", protocol, "--study", study.uid, "-o", tmp_path / "scan").status == 0
+    scan = read_volume(tmp_path / "scan")
+    organs = [ExportedObject("liver", study.labels == 1), ExportedObject("left kidney", study.labels == 2)]
+    reference = write_dicom_seg(tmp_path / "binary.dcm", scan, organs)
+    write_dicom_seg(tmp_path / "labelmap.dcm", scan, organs, "LABELMAP")
+    write_dicom_seg(tmp_path / "fractional.dcm", scan, organs, "FRACTIONAL")
+    write_rtstruct(tmp_path / "contours.dcm", scan, organs)
+    write_structured_report(tmp_path / "report.dcm", scan, organs, reference)
+    files = sorted(tmp_path.glob("*.dcm"))
+    sent = pacs("send", protocol, *files)
+    assert sent.status == 0, sent.err
+    assert sent.json["verified"] == len(files) == 5
+    assert both.count() == len(study.files) + 5
+    found = pacs("find", protocol, "--study", study.uid).json["matches"]
+    assert sorted(match["Modality"] for match in found) == ["CT", "RTSTRUCT", "SEG", "SEG", "SEG", "SR"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -109,13 +136,14 @@ def test_archive_that_only_moves_sends_to_us(
 def test_wrong_password_and_wrong_titles_are_told_apart(
     orthanc: Orthanc, configure: Callable[..., Path], objects: Objects, pacs: Pacs
 ) -> None:
+    once = {"attempts": 1}
     configure(
-        web_table("password", orthanc.url, password="wrong"),
-        dimse_table("called", orthanc.dicom_port, ae_title="SOMEONE"),
-        dimse_table("calling", orthanc.dicom_port, calling_ae_title="STRANGER", attempts=1),
-        dimse_table("nobody", free_port(), attempts=1),
-        web_table("nowhere", f"http://127.0.0.1:{free_port()}/dicom-web", attempts=1),
-        web_table("elsewhere", orthanc.url + "-not"),
+        web_table("password", orthanc.url, **{**once, "password": "wrong"}),
+        dimse_table("called", orthanc.dicom_port, ae_title="SOMEONE", **once),
+        dimse_table("calling", orthanc.dicom_port, calling_ae_title="STRANGER", **once),
+        dimse_table("nobody", free_port(), **once),
+        web_table("nowhere", f"http://127.0.0.1:{free_port()}/dicom-web", **once),
+        web_table("elsewhere", orthanc.url + "-not", **once),
     )
     expected = {
         "password": {"PACS_LOGIN"},
@@ -126,7 +154,7 @@ def test_wrong_password_and_wrong_titles_are_told_apart(
         "elsewhere": {"PACS_REFUSED"},
     }
     for name, codes in expected.items():
-        for command in (("check", name), ("find", name, "--patient", "x"), ("send", name, objects.binary)):
+        for command in (("find", name, "--patient", "x"), ("send", name, objects.binary)):
             answer = pacs(*command)
             assert answer.status == 3
             assert answer.code in codes, command

@@ -285,7 +285,7 @@ def _context(kind: str, *syntaxes: str) -> PresentationContext:
 
 def _storage_contexts(kinds: list[str]) -> list[PresentationContext]:
     """Contexts to receive objects in: a context for each encoding where there is room, else one for all compressed."""
-    each = [(_EXPLICIT, _IMPLICIT), *((syntax,) for syntax in (*_COMPRESSED, _DEFLATED))]
+    each = [(syntax,) for syntax in (_EXPLICIT, _IMPLICIT, *_COMPRESSED, _DEFLATED)]
     few = [(_EXPLICIT, _IMPLICIT), _COMPRESSED]
     groups = each if len(kinds) * len(each) < _MOST_CONTEXTS else few
     return [_context(kind, *group) for kind in kinds for group in groups][: _MOST_CONTEXTS - 1]
