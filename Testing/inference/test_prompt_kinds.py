@@ -67,6 +67,19 @@ def test_a_rectangle_on_a_slice_stands_in_for_the_boxes() -> None:
     assert s.predictor.prompts[KEY + 5].rectangle != prompt.rectangle
 
 
+def test_no_mask_reaches_beyond_a_rectangle_but_for_the_margin_of_boxes() -> None:
+    s = session()
+    first = s.segment("object")
+    s.add_slice_box("object", KEY + 4, (25.5, 24.5, 33.5, 40.5))
+    second = s.segment("object")
+    rows, columns = np.nonzero(second.mask[KEY + 4])
+    margin = s.settings.cleanup.margin_mm / 0.9
+    assert first.mask[KEY + 4].sum() > second.mask[KEY + 4].sum() > 0
+    assert columns.min() >= 25.5 - margin and columns.max() <= 33.5 + margin
+    assert rows.min() >= 24.5 - margin and rows.max() <= 40.5 + margin
+    assert abs(int(first.mask[KEY + 6].sum()) - int(second.mask[KEY + 6].sum())) < 20
+
+
 def test_a_rectangle_after_a_click_counts_and_the_click_stays() -> None:
     s = session()
     s.segment("object")

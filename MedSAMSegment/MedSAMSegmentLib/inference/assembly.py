@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..prompts.plan import SlicePlan
+from ..prompts.plan import Rectangle, SlicePlan
 from ..prompts.plane import SlicePlane
 from .cleanup import EMPTY_LOGIT, Voxel, clean_up
 from .crop import CropFrame
@@ -28,7 +28,8 @@ class LogitBlock:
         plane, frame: how the scan is cut and cropped.
         slices, rows, columns: where the block lies in the plane's coordinates.
         logits: (slices, rows, columns) float16; ``EMPTY_LOGIT`` where nothing is known.
-        clip: bool of the same shape: inside the oriented box with its margin, or ``None`` without clipping.
+        clip: bool of the same shape: inside the oriented box with its margin, and on slices with a rectangle of their
+            own inside that with the same margin; or ``None`` without clipping.
     """
 
     plane: SlicePlane
@@ -57,6 +58,8 @@ class LogitBlock:
         shape = tuple(part.stop - part.start for part in (slices, rows, columns))
         if settings.clip:
             clip = _inside(box, geometry, plane, (slices, rows, columns))
+            for index, rectangle in plan.boxes.items():
+                clip[index - slices.start] &= _in_rectangle(rectangle, plane, settings.margin_mm, rows, columns)
         return cls(plane, frame, slices, rows, columns, np.full(shape, EMPTY_LOGIT, dtype=np.float16), clip)
 
     def put(self, index: int, logits: torch.Tensor) -> None:
@@ -140,6 +143,14 @@ def _inside(box: OrientedBox, geometry: Geometry, plane: SlicePlane, where: tupl
         for number, step in enumerate(k * per_slice[component]):
             result[number] &= np.abs(in_slice + step) <= 1.0 + 1e-9
     return result
+
+
+def _in_rectangle(rectangle: Rectangle, plane: SlicePlane, margin_mm: float, rows: slice, columns: slice) -> np.ndarray:
+    """(rows, columns) bool: which pixel centres lie in a rectangle grown by a margin."""
+    x0, y0, x1, y1 = rectangle
+    wide, high = margin_mm / plane.column_spacing, margin_mm / plane.row_spacing
+    x, y = np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)
+    return ((y >= y0 - high) & (y <= y1 + high))[:, None] & ((x >= x0 - wide) & (x <= x1 + wide))[None, :]
 
 
 def _shared(part: slice, low: float, high: float) -> slice:
