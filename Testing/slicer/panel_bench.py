@@ -1,0 +1,148 @@
+"""The panel on the headless bench: real MRML, a real worker, the embedded network, the computed scan."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "Testing" / "slicer_bench"
+
+
+def start_slicer() -> Any:
+    """Slicer's scene and logics with Qt, once in a process; the test is skipped where the bench cannot run."""
+    for package in ("PySide6", "slicer"):
+        pytest.importorskip(package, reason=f"the bench needs {package} (pip install medsamsegment[slicer-bench])")
+    if not (BENCH / "slicer_app_qt.py").is_file():
+        pytest.skip("the bench is not in this checkout")
+    if str(BENCH) not in sys.path:
+        sys.path.insert(0, str(BENCH))
+    import slicer
+    import slicer_app_qt
+
+    if getattr(slicer, "mrmlScene", None) is None:
+        slicer_app_qt.bootstrap_qt(slicer_python_dir=str(BENCH / "slicerpy_min"))
+        slicer.util.mainWindow = lambda: None
+    return slicer
+
+
+class Desktop:
+    """An open panel and a scan in the scene.
+
+    Args:
+        slicer: from :func:`start_slicer`.
+        phantom: the computed scan.
+    """
+
+    def __init__(self, slicer: Any, phantom: Any) -> None:
+        import qt
+        from MedSAMSegmentLib.slicer.panel import MedSAMSegmentPanel
+
+        class MedSAMSegmentWidget(MedSAMSegmentPanel):
+            def resourcePath(self, name: str) -> str:
+                return str(ROOT / "MedSAMSegment" / "Resources" / name)
+
+            def parameter_node(self) -> Any:
+                node = slicer.mrmlScene.GetSingletonNode("MedSAMSegment", "vtkMRMLScriptedModuleNode")
+                if node is None:
+                    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+                    node.UnRegister(None)
+                    node.SetSingletonTag("MedSAMSegment")
+                    node = slicer.mrmlScene.AddNode(node)
+                return node
+
+        self.slicer, self.qt, self.phantom = slicer, qt, phantom
+        slicer.mrmlScene.Clear(0)
+        self.matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.volume.geometry.affine
+        self.volume = slicer.util.addVolumeFromArray(
+            np.array(phantom.volume.voxels), ijkToRAS=slicer.util.vtkMatrixFromArray(self.matrix), name="CT abdomen"
+        )
+        self.volume.CreateDefaultDisplayNodes()
+        self.parent = slicer.qSlicerWidget()
+        self.parent.setLayout(qt.QVBoxLayout())
+        self.parent.setMRMLScene(slicer.mrmlScene)
+        self.widget = MedSAMSegmentWidget(self.parent)
+        self.widget.setup()
+        self.parent.isEntered = True
+        self.widget.enter()
+        self.parent.resize(460, 900)
+        self.parent.show()
+        self.turn()
+
+    @property
+    def controller(self) -> Any:
+        return self.widget.controller
+
+    @property
+    def ui(self) -> Any:
+        return self.widget.ui
+
+    @property
+    def parameters(self) -> Any:
+        return self.widget._parameters
+
+    def turn(self) -> None:
+        for _ in range(3):
+            self.slicer.app.processEvents()
+
+    def until(self, condition: Any, seconds: float = 120.0) -> None:
+        """Let Qt work until something is so."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.controller.message
+            self.slicer.app.processEvents()
+            time.sleep(0.001)
+
+    def corners(self, name: str, margin: int = 2) -> tuple[np.ndarray, np.ndarray]:
+        """Opposite corners of the box around an organ, index (i, j, k)."""
+        k, j, i = np.nonzero(self.phantom.mask(name))
+        low = np.array([i.min() - margin, j.min() - margin, k.min() - 0.5])
+        high = np.array([i.max() + margin, j.max() + margin, k.max() + 0.5])
+        return low, high
+
+    def to_ras(self, index: np.ndarray) -> np.ndarray:
+        return self.matrix[:3, :3] @ index + self.matrix[:3, 3]
+
+    def put_box(self, roi: Any, name: str) -> None:
+        """Put a ROI node around an organ."""
+        low, high = (self.to_ras(corner) for corner in self.corners(name))
+        roi.SetCenter(*((low + high) / 2))
+        roi.SetSize(*np.abs(high - low))
+
+    def box(self, name: str) -> str:
+        """Press "Draw box", draw, and wait until the object is known; its segment."""
+        from MedSAMSegmentLib.slicer import panel_scene
+
+        before = len(self.controller.objects)
+        self.ui.drawBoxButton.click()
+        self.put_box(self.widget._placing, name)
+        panel_scene.stop_placing()
+        self.until(lambda: len(self.controller.objects) > before)
+        return self.controller.selected
+
+    def segment(self) -> None:
+        """Press "Segment" and wait for the end of the run."""
+        self.ui.segmentButton.click()
+        self.until(lambda: self.controller.busy)
+        self.until(lambda: not self.controller.busy)
+
+    def mask(self, segment: str) -> np.ndarray:
+        array = self.slicer.util.arrayFromSegmentBinaryLabelmap(self.parameters.segmentation, segment, self.volume)
+        return np.array(array) > 0
+
+    def dice(self, segment: str, name: str) -> float:
+        mask, truth = self.mask(segment), self.phantom.mask(name)
+        return 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
+
+    def worker_process(self) -> int:
+        return self.controller._transport.process_id
+
+    def close(self) -> None:
+        self.widget.exit()
+        self.widget.cleanup()
+        self.parent.close()

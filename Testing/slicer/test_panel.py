@@ -1,0 +1,241 @@
+"""The panel as a radiologist uses it, on the headless bench."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from MedSAMSegmentLib.phantom import make_phantom
+from panel_bench import ROOT, Desktop, start_slicer
+
+LIBRARY = ROOT / "MedSAMSegment" / "MedSAMSegmentLib" / "slicer"
+PANEL = ROOT / "MedSAMSegment" / "Resources" / "UI" / "MedSAMSegment.ui"
+ORGAN = "liver tumour"
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(0)
+
+
+@pytest.fixture
+def desktop(phantom):
+    slicer = start_slicer()
+    desktop = Desktop(slicer, phantom)
+    yield desktop
+    desktop.close()
+
+
+def test_interface_file_panel_and_parameters_agree():
+    root = ElementTree.parse(PANEL).getroot()
+    widgets = {widget.get("name") for widget in root.iter("widget")}
+    source = (LIBRARY / "panel.py").read_text(encoding="utf-8")
+    used = set(re.findall(r"\bui\.(\w+)", source))
+    assert used <= widgets
+    fields = set(re.findall(r"^    (\w+): ", (LIBRARY / "panel_parameters.py").read_text(encoding="utf-8"), re.M))
+    bound = {p.find("string").text for p in root.iter("property") if p.get("name") == "SlicerParameterName"}
+    assert bound and bound <= fields
+    controls = [w for w in root.iter("widget") if re.search(r"Button$|Box$|Slider$|Selector$", w.get("name"))]
+    silent = [w.get("name") for w in controls if w.get("class") != "ctkCollapsibleButton"]
+    silent = [n for n in silent if root.find(f".//widget[@name='{n}']/property[@name='toolTip']") is None]
+    assert silent == []
+
+
+def test_from_a_box_to_a_segment(desktop, phantom):
+    before = np.array(desktop.slicer.util.arrayFromVolume(desktop.volume))
+    assert not desktop.ui.segmentButton.enabled
+    name = desktop.box(ORGAN)
+    assert desktop.ui.segmentButton.enabled and desktop.ui.segmentButton.text == "Segment"
+    desktop.ui.segmentButton.click()
+    desktop.until(lambda: desktop.controller.busy)
+    assert desktop.ui.segmentButton.text == "Cancel"
+    desktop.until(lambda: not desktop.controller.busy)
+    assert desktop.dice(name, ORGAN) > 0.7
+    assert desktop.ui.segmentButton.text == "Segment"
+    segment = desktop.parameters.segmentation.GetSegmentation().GetSegment(name)
+    import vtk
+
+    tag = vtk.reference("")
+    assert segment.GetTag("DICOM.SegmentAlgorithmType", tag) and str(tag) == "SEMIAUTOMATIC"
+    assert segment.GetTag("DICOM.SegmentAlgorithmName", tag) and "embedded" in str(tag)
+    assert np.array_equal(before, desktop.slicer.util.arrayFromVolume(desktop.volume))
+
+
+def test_the_preview_follows_the_box_and_is_never_saved(desktop, tmp_path):
+    name = desktop.box(ORGAN)
+    desktop.until(lambda: desktop.controller._preview._node is not None)
+    node = desktop.controller._preview._node
+    assert not node.GetSaveWithScene() and node.GetHideFromEditors()
+    first = node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap").GetExtent()
+    roi = desktop.controller.box_of(name)
+    desktop.put_box(roi, "spleen")
+
+    def moved():
+        return node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap").GetExtent() != first
+
+    desktop.until(moved)
+    assert len(desktop.controller.objects) == 1 and not desktop.mask(name).any()
+
+
+def test_a_flat_box_becomes_as_deep_as_it_is_wide(desktop):
+    from MedSAMSegmentLib.slicer import panel_scene
+
+    roi = desktop.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    for drawn, expected in (((40, 60, 2), (40, 60, 40)), ((3, 50, 30), (30, 50, 30)), ((20, 30, 25), (20, 30, 25))):
+        roi.SetSize(*drawn)
+        panel_scene.give_depth(roi)
+        assert np.allclose(roi.GetSize(), expected)
+
+
+def test_several_boxes_become_several_segments_and_undo_restores_exactly(desktop):
+    first = desktop.box(ORGAN)
+    desktop.segment()
+    before = desktop.mask(first)
+    second = desktop.box("spleen")
+    assert desktop.controller.pending() == [second]
+    desktop.segment()
+    after = desktop.mask(second)
+    assert after.any() and np.array_equal(desktop.mask(first), before)
+    desktop.ui.undoButton.click()
+    desktop.until(lambda: second not in desktop.controller.objects)
+    ids = desktop.parameters.segmentation.GetSegmentation().GetSegmentIDs()
+    assert list(ids) == [first] and np.array_equal(desktop.mask(first), before)
+    desktop.ui.redoButton.click()
+    desktop.until(lambda: second in desktop.controller.objects)
+    assert np.array_equal(desktop.mask(second), after) and np.array_equal(desktop.mask(first), before)
+
+
+def test_the_event_loop_never_stalls_and_cancelling_is_quick(desktop):
+    desktop.box("liver")
+    desktop.until(lambda: desktop.controller.opened is not None)
+    gaps, last = [], [time.perf_counter()]
+
+    def tick():
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = desktop.qt.QTimer()
+    timer.connect("timeout()", tick)
+    timer.start(5)
+    desktop.ui.segmentButton.click()
+    desktop.until(lambda: (desktop.controller.fraction or 0) > 0.15)
+    began = time.perf_counter()
+    desktop.ui.segmentButton.click()
+    desktop.until(lambda: not desktop.controller.busy)
+    stopped = time.perf_counter() - began
+    timer.stop()
+    assert len(gaps) > 50
+    assert max(gaps) < 0.1, f"the event loop stood still for {max(gaps):.3f} s"
+    assert stopped < 0.5, f"cancelling took {stopped:.2f} s"
+    assert desktop.mask(desktop.controller.selected).any()
+
+
+def test_a_killed_worker_leaves_the_scene_as_it_was_and_the_next_run_works(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before = desktop.mask(name)
+    desktop.put_box(desktop.controller.box_of(name), "spleen")
+    desktop.ui.segmentButton.click()
+    desktop.until(lambda: (desktop.controller.fraction or 0) > 0.1)
+    os.kill(desktop.worker_process(), signal.SIGKILL)
+    desktop.until(lambda: not desktop.controller.busy)
+    assert "ended unexpectedly" in desktop.ui.messageLabel.text
+    assert np.array_equal(desktop.mask(name), before)
+    desktop.segment()
+    assert desktop.dice(name, "spleen") > 0.7
+
+
+def test_a_saved_scene_comes_back_with_objects_and_gives_the_same_mask(desktop, tmp_path):
+    desktop.parameters.smooth = False
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before, scores = desktop.mask(name), dict(desktop.controller.scores[name])
+    path = str(tmp_path / "scene.mrb")
+    assert desktop.slicer.util.saveScene(path)
+    desktop.slicer.mrmlScene.Clear(0)
+    desktop.turn()
+    assert desktop.controller.boxes() == [] and not desktop.ui.segmentButton.enabled
+    desktop.slicer.util.loadScene(path)
+    desktop.turn()
+    assert desktop.parameters.smooth is False and not desktop.ui.smoothCheckBox.checked
+    assert desktop.controller.scores[name] == scores
+    desktop.volume = desktop.parameters.inputVolume
+    assert np.array_equal(desktop.mask(name), before)
+    desktop.segment()
+    assert list(desktop.controller.objects) == [name]
+    assert np.array_equal(desktop.mask(name), before)
+
+
+def test_closing_the_scene_during_a_run_leaves_no_error_and_no_orphan(desktop):
+    desktop.box("liver")
+    desktop.ui.segmentButton.click()
+    desktop.until(lambda: (desktop.controller.fraction or 0) > 0.02)
+    process = desktop.worker_process()
+    desktop.slicer.mrmlScene.Clear(0)
+    for _ in range(200):
+        desktop.turn()
+        time.sleep(0.002)
+    assert not desktop.controller.busy and not desktop.controller.failed
+    assert desktop.slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    desktop.widget.cleanup()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_corrections_change_the_object_and_accepted_slices_stay(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before = desktop.mask(name)
+    filled = np.flatnonzero(before.any(axis=(1, 2)))
+    locked, corrected = int(filled[1]), int(filled[-2])
+    desktop.controller.accept([locked])
+    desktop.until(lambda: desktop.controller.objects[name]["accepted"] == [locked])
+    rows, columns = np.nonzero(before[corrected])
+    low = desktop.to_ras(np.array([columns.min() - 1.0, rows.min() - 1.0, corrected]))
+    high = desktop.to_ras(np.array([columns.mean(), rows.max() + 1.0, corrected]))
+    from MedSAMSegmentLib.slicer import panel_scene
+
+    desktop.ui.sliceBoxButton.click()
+    roi = desktop.widget._placing
+    roi.SetCenter(*((low + high) / 2))
+    roi.SetSize(*np.maximum(np.abs(high - low), 0.5))
+    panel_scene.stop_placing()
+    desktop.until(lambda: desktop.controller.busy)
+    desktop.until(lambda: not desktop.controller.busy)
+    after = desktop.mask(name)
+    assert not np.array_equal(after[corrected], before[corrected])
+    assert np.array_equal(after[locked], before[locked])
+    assert panel_scene.nodes_with_role("slice-box") == []
+    weakest = desktop.controller.weakest_slices(name)
+    assert locked not in weakest and weakest
+
+
+def test_the_window_changes_the_display_only(desktop):
+    before = np.array(desktop.slicer.util.arrayFromVolume(desktop.volume))
+    display = desktop.volume.GetDisplayNode()
+    desktop.ui.showWindowCheckBox.click()
+    lung = [value for value, _ in desktop.widget._choices["window"][1]].index("lung")
+    desktop.ui.windowComboBox.setCurrentIndex(lung)
+    desktop.ui.windowComboBox.activated.emit(lung)
+    assert (display.GetLevel(), display.GetWindow()) == (-600, 1500)
+    assert desktop.parameters.window == "lung"
+    assert np.array_equal(before, desktop.slicer.util.arrayFromVolume(desktop.volume))
+
+
+def test_keys_work_only_while_the_panel_is_open(desktop):
+    assert len(desktop.widget._shortcuts) > 5
+    desktop.widget.exit()
+    assert desktop.widget._shortcuts == []
+    desktop.widget.enter()
+    assert len(desktop.widget._shortcuts) > 5
