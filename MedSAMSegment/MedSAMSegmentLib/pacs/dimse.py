@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pynetdicom import AE
     from pynetdicom.association import Association
+    from pynetdicom.pdu import A_ASSOCIATE_RJ
     from pynetdicom.presentation import PresentationContext
 
 _VERIFICATION = "1.2.840.10008.1.1"
@@ -194,18 +195,33 @@ class DimseClient:
     ) -> Iterator[Association]:
         archive = self.archive
         with quiet(doing):
-            from pynetdicom import _config
+            from pynetdicom import _config, evt
+            from pynetdicom.pdu import A_ASSOCIATE_RJ
 
             # Events would be formatted for the log although nobody reads them.
             _config.LOG_HANDLER_LEVEL = "none"
             _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
             entity = self._entity(patience)
+            rejections: list[A_ASSOCIATE_RJ] = []
+
+            def watch(event: Any) -> None:
+                # The association itself forgets a rejection when the connection is closed right behind it.
+                if isinstance(event.pdu, A_ASSOCIATE_RJ):
+                    rejections.append(event.pdu)
+
+            handlers = [(evt.EVT_PDU_RECV, watch), *options.pop("evt_handlers", ())]
             association = entity.associate(
-                archive.host, archive.port, contexts, archive.ae_title, tls_args=self._tls, **options
+                archive.host,
+                archive.port,
+                contexts,
+                archive.ae_title,
+                tls_args=self._tls,
+                evt_handlers=handlers,
+                **options,
             )
             try:
                 if not association.is_established:
-                    raise self._refusal(association)
+                    raise self._refusal(rejections)
                 yield association
                 if association.is_established:
                     association.release()
@@ -221,11 +237,10 @@ class DimseClient:
         entity.dimse_timeout = entity.network_timeout = self.archive.timeout + patience
         return entity
 
-    def _refusal(self, association: Association) -> PacsError:
+    def _refusal(self, rejections: Sequence[A_ASSOCIATE_RJ]) -> PacsError:
         """Why there is no association (PS3.8 9.3.4)."""
-        if association.is_rejected:
-            answer = association.acceptor.primitive
-            result, source, reason = (getattr(answer, name, None) for name in ("result", "result_source", "diagnostic"))
+        if rejections:
+            result, source, reason = rejections[0].result, rejections[0].source, rejections[0].reason_diagnostic
             if result == 2:
                 return PacsError(
                     "PACS_BUSY", "The archive takes no more associations for now.", "Try again later.", passing=True
