@@ -123,3 +123,14 @@ def test_coarse_logits_land_on_the_same_voxels_as_fine_ones():
     a, b = frame.paste(fine, rows, columns), frame.paste(coarse, rows, columns)
     np.testing.assert_allclose(centroid(a), centroid(b), atol=0.02)
     assert np.abs(a - b).max() < 0.06
+
+
+def test_a_whole_slice_is_stretched_to_a_square_or_filled_up_to_one():
+    wide = plane(shape=(10, 60, 90))
+    stretched = CropFrame.whole(wide, CropSettings(full_slice_size=128))
+    assert (stretched.x0, stretched.y0, stretched.x1, stretched.y1, stretched.size) == (-0.5, -0.5, 89.5, 59.5, 128)
+    filled = CropFrame.whole(wide, CropSettings(full_slice_size=128, keeps_aspect=True))
+    assert (filled.x0, filled.y0, filled.x1, filled.y1) == (-0.5, -0.5, 89.5, 89.5)
+    image = np.random.default_rng(0).normal(size=(60, 90)).astype(np.float32)
+    picture = filled.sample(image)
+    np.testing.assert_allclose(picture[-1], picture[100], atol=1e-5)  # the last row repeats

@@ -36,8 +36,8 @@ class RememberedObject:
 class Sam2Predictor:
     """A :class:`~MedSAMSegmentLib.inference.predictor.SlicePredictor` around a :class:`SAM2` network.
 
-    A crop is shown at the smallest size that loses no resolution: the network is resolution-independent, and a small
-    picture costs less.
+    A crop is shown at the smallest size that loses no resolution: Hiera is resolution-independent, and a small picture
+    costs less.  EfficientTAM's plain transformer learned the positions of one size and is always shown that.
 
     Args:
         loaded: the model; its network decides the device.
@@ -57,9 +57,8 @@ class Sam2Predictor:
         self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
         self.memory_capacity = network.options.number_of_memories - 1
         size = int(loaded.spec.image_size)
-        self.crop = CropSettings(
-            context=0.5, sizes=(*(n for n in (256, 384, 512) if n < size), size), full_slice_size=size
-        )
+        smaller = () if loaded.spec.architecture == "efficient-tam" else tuple(n for n in (256, 384, 512) if n < size)
+        self.crop = CropSettings(context=0.5, sizes=(*smaller, size), full_slice_size=size)
         self.understands = loaded.spec.prompts
         self.needs_box = loaded.spec.needs_box
         self._device = loaded.device
