@@ -17,9 +17,9 @@ from dicom_phantom import COLUMNS, ROWS, Phantom, write_series
 from MedSAMSegmentLib.errors import InputError
 from MedSAMSegmentLib.volume import Volume, read_labelmap, read_volume
 from MedSAMSegmentLib.volume.readers.dicom import list_series
+from processor_time import processor_seconds
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
-from processor_time import processor_seconds
 from random_scans import rotation
 
 

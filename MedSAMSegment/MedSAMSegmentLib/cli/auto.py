@@ -11,7 +11,7 @@ import typer
 
 from ..errors import CancelledError, UsageError
 from .console import Output, cancel_on_interrupt, new_table
-from .options import Checkpoint, Device, Json, Plane, Scan, Series, Window, series_of
+from .options import Checkpoint, Device, Json, Phase, Plane, Scan, Series, SkipUnreadable, Upright, Window, read_scan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,6 +119,9 @@ def auto(
         int, typer.Option(help="Drop objects found on fewer slices of a volume.", rich_help_panel=_VOLUME_PANEL)
     ] = 2,
     series: Series = None,
+    phase: Phase = None,
+    skip_unreadable: SkipUnreadable = False,
+    upright: Upright = False,
     json: Json = False,
 ) -> int:
     """Find everything on a picture or through a volume with a grid of points, without prompts.
@@ -136,7 +139,6 @@ def auto(
     from ..inference.runner import typed_failures
     from ..prompts import SlicePlane
     from ..volume import Window as IntensityWindow
-    from ..volume import read_volume
     from .pictures import picture_colours, remarks, shown_slices
 
     output = Output(json)
@@ -161,7 +163,7 @@ def auto(
     IntensityWindow.parse(window)
     check_outputs(outputs)
 
-    volume = read_volume(scan, series_of(series))
+    volume = read_scan(scan, series, phase, skip_unreadable, upright)
     check_source(outputs, volume)
     colours = picture_colours(scan, volume, window)
     for text in remarks(volume, colours):

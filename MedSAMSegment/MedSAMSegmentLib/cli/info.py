@@ -5,28 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MedSAMSegmentError
 from .console import Output, new_table
-from .options import Json, Scan, Series, series_of
+from .options import Json, Phase, Scan, Series, SkipUnreadable, Upright, read_scan
 
 if TYPE_CHECKING:
     from ..volume import Volume
+    from ..volume.readers.dicom import SeriesReport
 
 #: A slice spacing this many times the pixel spacing makes the third dimension hard to follow.
 _THICK_SLICES = 8.0
 
 
-def info(scan: Scan, series: Series = None, json: Json = False) -> None:
+def info(
+    scan: Scan,
+    series: Series = None,
+    phase: Phase = None,
+    skip_unreadable: SkipUnreadable = False,
+    upright: Upright = False,
+    json: Json = False,
+) -> int:
     """Show geometry, modality and grey values of a scan, and warn of what is unusual.
 
-    A scan that cannot be used is refused with the reason, as every other command would refuse it.
+    Of DICOM it lists every series, with what is wrong with it. A scan that cannot be used is refused with the reason,
+    as every other command would refuse it. Nothing that tells of the patient is shown.
     """
     from rich.text import Text
 
-    from ..volume import read_volume
-
     output = Output(json)
-    volume = read_volume(scan, series_of(series))
+    reports = _series_reports(scan, skip_unreadable)
+    listed = [_series_facts(report) for report in reports]
+    if len(reports) > 1:
+        _show_series(output, reports)
+    try:
+        volume = read_scan(scan, series, phase, skip_unreadable, upright)
+    except MedSAMSegmentError as error:
+        if not reports:
+            raise
+        output.error(error, series=listed)
+        return error.exit_status
     facts = describe(volume, scan)
+    facts["series"] = listed
     table = new_table(headings=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -36,6 +55,67 @@ def info(scan: Scan, series: Series = None, json: Json = False) -> None:
     for warning in facts["warnings"]:
         output.note(warning)
     output.emit(facts)
+    return 0
+
+
+def _series_reports(scan: Path, skip_unreadable: bool) -> list[SeriesReport]:
+    """The series of a DICOM scan; none of anything else, and none where the files themselves are refused."""
+    from ..volume.readers import detect_format
+
+    try:
+        if detect_format(scan) != "dicom":
+            return []
+        from ..volume.readers.dicom import inspect_series
+
+        return inspect_series(scan, skip_unreadable)
+    except MedSAMSegmentError:
+        return []  # reading the scan is refused for the same reason, and says so
+
+
+def _series_facts(report: SeriesReport) -> dict[str, Any]:
+    summary, geometry = report.summary, report.geometry
+    return {
+        "number": summary.number,
+        "modality": summary.modality,
+        "images": summary.images,
+        "multi_frame": summary.multi_frame,
+        "localizers": summary.localizers,
+        "matrix": [summary.columns, summary.rows],
+        "plane": summary.plane,
+        "phases": report.phases,
+        "size_ijk": None if geometry is None else list(geometry.shape[::-1]),
+        "spacing_mm": None if geometry is None else [round(value, 6) for value in geometry.spacing],
+        "problem": None if report.problem is None else report.problem.as_dict(),
+        "notes": list(report.notes),
+    }
+
+
+def _show_series(output: Output, reports: list[SeriesReport]) -> None:
+    from rich.text import Text
+
+    table = new_table()
+    for heading in ("series", "images", "matrix", "spacing, mm", "plane"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("can it be read?", overflow="fold")
+    for report in reports:
+        summary, geometry = report.summary, report.geometry
+        table.add_row(
+            f"{summary.number} {summary.modality}",
+            f"{summary.images}{' frames' if summary.multi_frame else ''}",
+            f"{summary.columns} x {summary.rows}",
+            "" if geometry is None else " x ".join(f"{value:.3g}" for value in geometry.spacing),
+            summary.plane or "unknown",
+            Text(_verdict(report)),
+        )
+    output.say(table)
+
+
+def _verdict(report: SeriesReport) -> str:
+    if report.problem is None:
+        return "yes"
+    if report.phases > 1:
+        return f"one of its {report.phases} phases, with --phase"
+    return f"no: {report.problem.message}"
 
 
 def describe(volume: Volume, scan: Path) -> dict[str, Any]:
@@ -101,7 +181,7 @@ def _warnings(volume: Volume) -> list[str]:
         found.append(
             f"Slices are {spacing[2] / spacing[0]:.0f} times as far apart as pixels: check how the mask follows."
         )
-    if geometry.is_sheared():
+    if geometry.is_sheared() and volume.source is None:  # of DICOM the reader has said so
         found.append("The slices are shifted against each other (gantry tilt): programs without shear misplace them.")
     if volume.voxels.min() == volume.voxels.max():
         found.append("All voxels have the same value: there is nothing to see.")

@@ -17,12 +17,15 @@ from .options import (
     Json,
     NoCleanup,
     Official,
+    Phase,
     Plane,
     Scan,
     Series,
+    SkipUnreadable,
     Strategy,
+    Upright,
     Window,
-    series_of,
+    read_scan,
 )
 from .priors import PriorOptions, Priors, PriorUse
 from .prompt_options import (
@@ -98,6 +101,9 @@ def segment(
         str, typer.Option(help="Who makes the masks, Family^Given, for DICOM files; left out unless given.")
     ] = "",
     series: Series = None,
+    phase: Phase = None,
+    skip_unreadable: SkipUnreadable = False,
+    upright: Upright = False,
     json: Json = False,
 ) -> int:
     """Segment what is prompted and write the masks.
@@ -110,7 +116,6 @@ def segment(
     from ..export import check_outputs, check_source
     from ..prompts import SlicePlane
     from ..volume import Window as IntensityWindow
-    from ..volume import read_volume
     from .positions import check_space
 
     output = Output(json)
@@ -135,7 +140,7 @@ def segment(
     IntensityWindow.parse(window)
     check_outputs(outputs)
 
-    volume = read_volume(scan, series_of(series))
+    volume = read_scan(scan, series, phase, skip_unreadable, upright)
     check_source(outputs, volume)
     objects = given.objects(volume.geometry) if given.any_given else []
     priors = earlier.read(volume, output)

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ....errors import InputError
 from ...geometry import Geometry
@@ -19,11 +22,14 @@ from ...volume import SourceInstance, Volume
 from ..common import reading
 from .files import FoundFiles, scan_files
 from .headers import SliceHeader
-from .pixels import decode_stack
+from .pixels import DamagedSlice, decode_stack
 from .series import SeriesSummary, choose_series, summarise_series
 from .stack import SliceStack, build_stack
 
 __all__ = ["SeriesReport", "SeriesSummary", "inspect_series", "list_series", "read_dicom"]
+
+#: With so many files that cannot be decoded a series is refused whatever the user said.
+_MOST_DAMAGED = 16
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,7 @@ def read_dicom(
     with reading(path, "DICOM"):
         found = scan_files(path)
         _, headers = choose_series(found, series)
-        stack = build_stack(headers, found, phase, skip_unreadable)
-        voxels, padded = decode_stack(stack.slices)
+        stack, voxels, padded = _decoded(headers, found, phase, skip_unreadable)
         if stack.resampling is not None:
             voxels = stack.resampling.apply(voxels)
     notes = list(stack.notes)
@@ -113,6 +118,30 @@ def read_dicom(
     if name.upper() == "DICOMDIR":
         name = path.resolve().parent.name
     return Volume(voxels, stack.geometry, stack.slices[0].modality, name, tuple(notes), source)
+
+
+def _decoded(
+    headers: list[SliceHeader], found: FoundFiles, phase: int | None, skip_unreadable: bool
+) -> tuple[SliceStack, NDArray[Any], int]:
+    """The stack, the voxels of its planes, and how many of them are padding; begins anew without a damaged file."""
+    for _ in range(_MOST_DAMAGED):
+        stack = build_stack(headers, found, phase, skip_unreadable)
+        try:
+            voxels, padded = decode_stack(stack.slices)
+        except DamagedSlice as damage:
+            if not skip_unreadable or damage.code in ("DECODING_LIMIT", "DECODING_FAILED"):
+                raise
+            headers = [header for header in headers if header.path != damage.header.path]
+            found.skipped["unreadable"] += 1
+            if not headers:
+                raise
+        else:
+            return stack, voxels, padded
+    raise InputError(
+        "UNREADABLE",
+        f"{_MOST_DAMAGED} files of the series are damaged, too many to go on without them.",
+        "Copy or export the series again.",
+    )
 
 
 def _source(stack: SliceStack) -> tuple[SourceInstance, ...] | None:

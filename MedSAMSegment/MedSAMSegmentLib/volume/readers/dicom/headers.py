@@ -13,6 +13,7 @@ import numpy as np
 from ....errors import InputError
 from ...geometry import FloatArray
 from ..common import too_big
+from .medium import MEDIA_DIRECTORY
 
 #: SOP classes of single-frame slices and of multi-frame objects (PS3.4 B.5), with the modality each stands for.
 SLICE_CLASSES = {
@@ -34,6 +35,8 @@ LARGEST_FILE = 2 << 30
 LARGEST_INFLATED = 64 << 20
 MOST_FRAMES = 20_000
 
+#: Tag, representation and length of the element that holds the pixels.
+_PIXELS_HEADER = 8
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*\Z")
 
@@ -150,23 +153,33 @@ class SliceHeader:
 
 
 def read_headers(file: Path) -> list[SliceHeader]:
-    """One header for every image of a file; none if it holds no CT, MR or PET image.
+    """One header for every image of a file; none if it holds no CT, MR or PET image but another object.
 
     Raises:
         InputError: ``TOO_BIG`` (a file over 2 GB, or absurdly many frames), ``BOMB`` (a deflated data set that grows
             beyond 64 MB).
-        Exception: whatever the library raises on a damaged file.
+        Exception: whatever the library raises on a damaged file; ``EOFError`` on one that ends before its pixels.
     """
     import pydicom
 
     _refuse_bombs(file)
-    data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_ELEMENTS)  # type: ignore[arg-type]
+    with file.open("rb") as stream:
+        data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_ELEMENTS)  # type: ignore[arg-type]
+        left = file.stat().st_size - stream.tell()
     sop_class = str(data.get("SOPClassUID") or "")
     modality = SLICE_CLASSES.get(sop_class) or MULTI_FRAME_CLASSES.get(sop_class)
     if modality is None and not sop_class and data.get("Modality") in ("CT", "MR", "PT"):
         modality = str(data.Modality)  # some anonymisers blank the class
     if modality is None:
+        if (
+            not sop_class
+            and "Modality" not in data
+            and data.file_meta.get("MediaStorageSOPClassUID") != MEDIA_DIRECTORY
+        ):
+            raise EOFError("the file ends before it says what it is")
         return []
+    if left < _PIXELS_HEADER and data.file_meta.TransferSyntaxUID != _DEFLATED:
+        raise EOFError("the file ends before its pixels")
     frames = int(_number(data, "NumberOfFrames", 1.0) or 0)
     groups = data.get("PerFrameFunctionalGroupsSequence")
     if groups is None:

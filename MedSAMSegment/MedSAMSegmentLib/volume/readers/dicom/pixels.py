@@ -41,6 +41,18 @@ _REFUSALS = {
 _CODES = {"LIMIT": "DECODING_LIMIT", "NO_DECODER": "DECODING_FAILED"}
 
 
+class DamagedSlice(InputError):
+    """The pixels of one slice cannot be had.
+
+    Attributes:
+        header: the slice.
+    """
+
+    def __init__(self, code: str, message: str, hint: str, header: SliceHeader) -> None:
+        super().__init__(code, message, hint)
+        self.header = header
+
+
 def decode_stack(slices: list[SliceHeader]) -> tuple[NDArray[Any], int]:
     """Rescaled voxels [k, j, i] of planes of one matrix size.
 
@@ -51,7 +63,7 @@ def decode_stack(slices: list[SliceHeader]) -> tuple[NDArray[Any], int]:
         The voxels, and how many of them were padding: they have the lowest value of all others.
 
     Raises:
-        InputError: ``UNREADABLE``, ``TRUNCATED``, ``PIXELS``, ``DECODING_LIMIT``, ``DECODING_FAILED``.
+        DamagedSlice: ``UNREADABLE``, ``TRUNCATED``, ``PIXELS``, ``DECODING_LIMIT``, ``DECODING_FAILED``.
     """
     voxels: NDArray[Any] | None = None
     padding: dict[int, NDArray[np.bool_]] = {}
@@ -95,27 +107,27 @@ def _stored_planes(slices: list[SliceHeader]) -> Iterator[tuple[int, NDArray[Any
     packed = [request for request, plain in zip(requests, native, strict=True) if not plain]
     for (request, numbers), plain in zip(requests, native, strict=True):
         if plain:
-            yield from _planes([(request, numbers)], read_frames(request), len(slices))
+            yield from _planes([(request, numbers)], read_frames(request), slices)
     if packed:
         syntaxes = {slices[numbers[0]].transfer_syntax for _, numbers in packed}
-        yield from _planes(packed, decode_frames([request for request, _ in packed], syntaxes), len(slices))
+        yield from _planes(packed, decode_frames([request for request, _ in packed], syntaxes), slices)
 
 
 def _planes(
-    requests: list[tuple[FrameRequest, list[int]]], planes: Iterator[NDArray[Any]], count: int
+    requests: list[tuple[FrameRequest, list[int]]], planes: Iterator[NDArray[Any]], slices: list[SliceHeader]
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     for _, numbers in requests:
         for k in numbers:
             try:
                 plane = next(planes)
             except FrameError as error:
-                raise _refusal(error.code, k, count) from None
+                raise _refusal(error.code, k, slices) from None
             except StopIteration:
-                raise _refusal("TRUNCATED", k, count) from None
+                raise _refusal("TRUNCATED", k, slices) from None
             yield k, plane
 
 
-def _refusal(code: str, k: int, count: int) -> InputError:
+def _refusal(code: str, k: int, slices: list[SliceHeader]) -> DamagedSlice:
     message, hint = _REFUSALS[code]
-    text = message.format(f"image {k + 1} of {count}")
-    return InputError(_CODES.get(code, code), text[0].upper() + text[1:], hint)
+    text = message.format(f"image {k + 1} of {len(slices)}")
+    return DamagedSlice(_CODES.get(code, code), text[0].upper() + text[1:], hint, slices[k])
