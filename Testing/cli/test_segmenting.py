@@ -97,12 +97,12 @@ def test_ctrl_c_keeps_what_is_done(scan: Path, kidney: str, phantom: Phantom, tm
         text=True,
         env=environment,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not started.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     answer = json.loads(out)
     assert answer["error"]["code"] == "CANCELLED"

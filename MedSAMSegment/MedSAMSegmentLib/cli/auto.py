@@ -315,7 +315,7 @@ def _write(
     kinds = {target: output_format(target)[0] for target in targets}
     sheets = [t for t, kind in kinds.items() if kind == "sheet" or (kind == "png" and shape[0] > 1)]
     others = [target for target in kinds if target not in sheets]
-    written = []
+    written: list[Path] = []
     for chosen, items in ((others, exported), (sheets, shown)):
         if chosen:
             done = write_results(chosen, volume, items, options)

@@ -77,12 +77,12 @@ def challenge(
         return cancelled.exit_status
     if failed:
         worst = failed[0]
-        error = InputError(
+        failure = InputError(
             "CASES_FAILED",
             f"{len(failed)} of {len(cases)} cases could not be segmented, the first of them {worst['case']}.",
             "Each is named above with its reason; the others are done.",
         )
-        output.error(error, **summary)
+        output.error(failure, **summary)
         return max(entry["exit_status"] for entry in failed)
     output.emit(summary)
     return 0

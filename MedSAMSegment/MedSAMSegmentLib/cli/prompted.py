@@ -58,8 +58,8 @@ class PromptedObject:
             session.add_line(self.name, start, end)
         for mask in self.masks:
             slices = np.moveaxis(mask, session.plane.axis, 0)
-            for index in np.flatnonzero(slices.any(axis=(1, 2))):
-                session.add_mask(self.name, int(index), slices[index])
+            for index in np.flatnonzero(slices.any(axis=(1, 2))).tolist():
+                session.add_mask(self.name, index, slices[index])
         for path, inside in self.scribbles:
             session.add_scribble(self.name, path, inside)
         for position, inside in self.points:
