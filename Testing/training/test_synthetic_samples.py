@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.training.fields import Randomness, SmoothField, bspline_weights
 from MedSAMSegmentLib.training.samples import SampleOptions, make_batch
+from MedSAMSegmentLib.training.volume_samples import make_volume_batch
 
 
 def test_the_same_seed_and_step_give_the_same_batch() -> None:
@@ -72,3 +74,22 @@ def test_smooth_fields_do_not_depend_on_the_grid_they_are_read_on() -> None:
     sparse = field.on_grid((axis[::2], axis[1:4], axis[-1:]))
     assert torch.allclose(dense[:, ::2, 1:4, -1:], sparse, atol=1e-5)
     assert torch.allclose(bspline_weights(axis, 8, -3.0, 3.0).sum(1), torch.ones(9), atol=1e-5)
+
+
+def test_volumes_hold_the_object_between_the_faces_of_a_tight_box() -> None:
+    grid = CoarseGrid((16, 32, 32))
+    batches = [make_volume_batch(5, step, 4, grid) for step in range(8)]
+    again = make_volume_batch(5, 3, 4, grid)
+    assert torch.equal(batches[3].intensities, again.intensities) and torch.equal(batches[3].masks, again.masks)
+    share = []
+    for batch in batches:
+        assert batch.intensities.shape == batch.masks.shape == (4, *grid.cells)
+        assert float(batch.intensities.min()) >= 0.0 and float(batch.intensities.max()) <= 1.0
+        place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+        inside = place.abs().amax(0) <= 1.0
+        mask = batch.masks > 0.5
+        assert bool(mask.flatten(1).any(dim=1).all())
+        share += (mask & inside).sum(dim=(1, 2, 3)).div(mask.sum(dim=(1, 2, 3))).tolist()
+    # Careless boxes cut the object; tight ones, which are most, hold all of it.
+    assert sorted(share)[len(share) // 2] > 0.97
+    assert min(share) > 0.5

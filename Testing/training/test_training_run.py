@@ -18,6 +18,7 @@ SMALL = {
     "dim": 32,
     "decoder_widths": (16, 8),
     "memory_dim": 16,
+    "coarse_channels": (4, 8, 8),
 }
 
 
@@ -27,7 +28,8 @@ def _options(**changes: object) -> TrainingOptions:
         "warm_up": 2,
         "network": SMALL,
         "stages": (
-            Stage("slices", 4, samples=4, slices=2, size=48),
+            Stage("volumes", 2, samples=2, slices=8, size=16),
+            Stage("slices", 2, samples=4, slices=2, size=48),
             Stage("sequences", 3, samples=2, slices=3, size=48),
         ),
     }
@@ -69,6 +71,34 @@ def test_it_learns(tmp_path: Path) -> None:
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
+def test_the_coarse_network_learns_from_where_its_evidence_begins(tmp_path: Path) -> None:
+    losses: list[float] = []
+    stage = Stage("volumes", 40, samples=6, slices=8, size=16)
+    options = _options(learning_rate=4e-3, warm_up=5, stages=(stage,))
+    Trainer(options, tmp_path, workers=0).run(lambda report: losses.append(report.loss))
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
+
+
+def test_a_run_may_begin_with_given_weights(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    first = Trainer(_options(), tmp_path / "first", workers=0)
+    weights = {name: value.clone() for name, value in first.weights().items()}
+    given = {name: value + 0.5 for name, value in weights.items() if not name.startswith("coarse.")}
+    save_file(given, tmp_path / "given.safetensors")
+    options = _options(seed=8, initial_weights=str(tmp_path / "given.safetensors"))
+    begun = Trainer(options, tmp_path / "second", workers=0).weights()
+    assert all(torch.equal(begun[name], value) for name, value in given.items())
+    other = next(name for name in begun if name.startswith("coarse.stem.0"))
+    assert not torch.equal(begun[other], weights[other])
+
+    save_file({"trunk.of.another.network": torch.zeros(3)}, tmp_path / "other.safetensors")
+    for name in ("other.safetensors", "missing.safetensors"):
+        with pytest.raises(CheckpointError) as refused:
+            Trainer(_options(initial_weights=str(tmp_path / name)), tmp_path / name, workers=0)
+        assert refused.value.code == "BAD_INITIAL_WEIGHTS"
+
+
 def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     seen: list[StepReport] = []
     checkpoint = run_training(
@@ -80,8 +110,8 @@ def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     network = build_embedded(**SMALL)
     network.load_state_dict({name: value.float() for name, value in weights.items()})
     assert [report.step for report in seen] == list(range(1, 8))
-    assert {report.kind for report in seen} == {"slices", "sequences"}
-    for name in ("log.csv", "curve.png", "samples.png"):
+    assert {report.kind for report in seen} == {"volumes", "slices", "sequences"}
+    for name in ("log.csv", "curve.png", "samples.png", "volumes.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -108,3 +138,5 @@ def test_senseless_stages_are_refused() -> None:
         Stage("frames", 1, 1, 1)
     with pytest.raises(UsageError):
         Stage("slices", 1, 1, 1, size=50)
+    with pytest.raises(UsageError):
+        Stage("volumes", 1, 1, slices=12, size=40)

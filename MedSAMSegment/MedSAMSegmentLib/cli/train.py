@@ -22,12 +22,15 @@ def train(
     save_every: Annotated[int, typer.Option(help="Steps between saved states and pictures.", min=1)] = 100,
     workers: Annotated[int, typer.Option(help="Processes that generate volumes; 0: none.", min=0)] = 1,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the network.", min=1)] = None,
+    initial_weights: Annotated[
+        Path | None, typer.Option(help="Begin a new run with these weights (safetensors) instead of random ones.")
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Train the embedded network on synthetic volumes only: no patient data, no network.
 
-    Writes a resumable state, log.csv, TensorBoard files, curve.png, samples.png and, at the end, embedded.safetensors.
+    Writes a resumable state, log.csv, TensorBoard files, curve.png, samples.png, volumes.png and, at the end, embedded.safetensors.
     """
     import dataclasses
 
@@ -40,7 +43,7 @@ def train(
 
     printer = Output(json)
     place = str(choose_device(device))
-    options = TrainingOptions(seed=seed)
+    options = TrainingOptions(seed=seed, initial_weights="" if initial_weights is None else str(initial_weights))
     stages = tuple(dataclasses.replace(stage, steps=max(1, round(stage.steps * scale))) for stage in options.stages)
     options = dataclasses.replace(options, stages=stages)
     if threads is not None:

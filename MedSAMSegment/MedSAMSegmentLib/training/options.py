@@ -57,15 +57,15 @@ class TrainingOptions:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     warm_up: int = 150
-    average: float = 0.998
+    average: float = 0.997
     gradient_norm: float = 1.0
-    network: dict[str, Any] = dataclasses.field(default_factory=dict)
+    network: dict[str, Any] = dataclasses.field(default_factory=lambda: {"coarse_channels": [16, 32, 64, 128]})
     initial_weights: str = ""
     stages: tuple[Stage, ...] = (
-        Stage("slices", 800, samples=24, slices=2, size=96),
-        Stage("sequences", 800, samples=8, slices=5, size=96),
-        Stage("sequences", 50, samples=6, slices=5, size=128),
-        Stage("sequences", 290, samples=8, slices=5, size=96),
+        Stage("volumes", 1800, samples=8, slices=24, size=40),
+        Stage("volumes", 450, samples=4, slices=32, size=56),
+        Stage("slices", 1200, samples=24, slices=2, size=96),
+        Stage("sequences", 1200, samples=8, slices=5, size=96),
     )
 
     @property

@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from ..models.coarse import CoarseNetwork
 from ..models.embedded import EmbeddedNetwork, SlicePrompts
 from .samples import Batch, SampleOptions, make_batch
+from .volume_samples import make_volume_batch
 
 _SHEET_STREAM = 1 << 50
 
@@ -24,7 +26,7 @@ def draw_curve(log: Path, target: Path) -> None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for axes, columns in ((left, ["loss"]), (right, ["first", "guided", "tracked", "swept", "clicked"])):
+    for axes, columns in ((left, ["loss"]), (right, ["coarse", "first", "guided", "tracked", "swept", "clicked"])):
         for column in columns:
             points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
             if points:
@@ -34,7 +36,7 @@ def draw_curve(log: Path, target: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     right.set_ylim(0.0, 1.0)
-    right.set_title("Dice on fresh synthetic slices")
+    right.set_title("Dice on fresh synthetic volumes and slices")
     figure.savefig(target, dpi=110)
 
 
@@ -68,6 +70,29 @@ def draw_samples(network: EmbeddedNetwork | None, target: Path, seed: int = 0, c
         if logits is not None and bool((logits[index] > 0).any()):
             axes.contour(logits[index].numpy(), [0.0], colors="red", linewidths=0.8)
         axes.set_axis_off()
+    figure.savefig(target, dpi=100)
+
+
+@torch.no_grad()
+def draw_volumes(coarse: CoarseNetwork, target: Path, seed: int = 0, columns: int = 8, rows: int = 6) -> None:
+    """Synthetic boxes, one a row, on slices from end to end: the truth (green), the coarse network's mask (red)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    device = next(coarse.parameters()).device
+    batch = make_volume_batch(seed, _SHEET_STREAM, rows, coarse.grid)
+    logits = coarse(batch.intensities.to(device), batch.slice_step.to(device)).cpu()
+    figure = Figure(figsize=(1.6 * columns, 1.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    depth = coarse.grid.cells[0]
+    for index, line in enumerate(figure.subplots(rows, columns)):
+        for number, axes in enumerate(line):
+            k = round((number + 1) * (depth - 1) / (columns + 1))
+            axes.imshow(batch.intensities[index, k].numpy(), cmap="gray", vmin=0, vmax=1)
+            for values, level, colour in ((batch.masks, 0.5, "lime"), (logits, 0.0, "red")):
+                if bool((values[index, k] > level).any()):
+                    axes.contour(values[index, k].numpy(), [level], colors=colour, linewidths=0.8)
+            axes.set_axis_off()
     figure.savefig(target, dpi=100)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..allocator import keep_freed_memory
 from .options import TrainingOptions
-from .pictures import draw_curve, draw_samples
+from .pictures import draw_curve, draw_samples, draw_volumes
 from .trainer import StepReport, Trainer
 
 LOG_FILE = "log.csv"
@@ -18,6 +18,7 @@ COLUMNS = [
     "step",
     "kind",
     "loss",
+    "coarse",
     "first",
     "guided",
     "tracked",
@@ -108,7 +109,10 @@ def run_training(
     def keep() -> None:
         trainer.save()
         draw_curve(folder / LOG_FILE, folder / "curve.png")
-        draw_samples(trainer.evaluation_network(), folder / "samples.png", options.seed)
+        network = trainer.evaluation_network()
+        draw_samples(network, folder / "samples.png", options.seed)
+        if network.coarse is not None:
+            draw_volumes(network.coarse, folder / "volumes.png", options.seed)
 
     try:
         trainer.run(after_step, until)
