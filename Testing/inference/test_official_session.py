@@ -68,16 +68,21 @@ def test_memory_goes_both_ways_through_the_whole_scan(architecture: str) -> None
     np.testing.assert_array_equal(plain.mask, expected)
 
 
-def test_a_diameter_goes_the_way_of_the_program_for_recist_lines() -> None:
-    model = small_model("sam2", **COMPONENT)
+@pytest.mark.parametrize(
+    ("architecture", "told"),
+    [
+        ("sam2", OfficialPrompt(points=[(12, 20), (16, 20), (20, 20), (24, 20), (28, 20)], labels=[1] * 5)),
+        ("efficient-tam", OfficialPrompt(box=(10, 10, 30, 30))),
+    ],
+)
+def test_a_diameter_goes_the_way_of_the_program_for_recist_lines(architecture: str, told: OfficialPrompt) -> None:
+    model = small_model(architecture, **COMPONENT)
     s = Session(SCAN, model, full_slice=True, official=True)
     s.add_object("lesion")
-    ends = [tuple(SCAN.geometry.index_to_lps(place)) for place in ((10, 20, 3), (30, 20, 3))]
-    s.add_line("lesion", *ends)
+    s.add_line("lesion", *(tuple(SCAN.geometry.index_to_lps(place)) for place in ((10, 20, 3), (30, 20, 3))))
     result = s.segment("lesion")
     tracker = OfficialTracker(model, PIXELS)
-    clicks = OfficialPrompt(points=[(12, 20), (16, 20), (20, 20), (24, 20), (28, 20)], labels=[1] * 5)
-    mask = tracker.prompt(3, 0, clicks)[0] > 0
+    mask = tracker.prompt(3, 0, told)[0] > 0
     expected = np.zeros(SHAPE, bool)
     for step in tracker.both_ways(3, [OfficialPrompt(mask=mask)]):
         expected[step.index] |= step.logits[0] > 0

@@ -4,7 +4,9 @@ Whole slices of 8 bits, the authors' own order of slices and their own last step
 with published ones:
 
 * SAM 2, MedSAM2, EfficientTAM: all slices of the scan, with memory, forward and in reverse from the key slice; MedSAM2
-  then keeps the largest component.  An object of which only its diameter is known goes MedSAM2's way for RECIST lines.
+  then keeps the largest component.  An object of which only its diameter is known goes the way of the programs for
+  RECIST lines: what the diameter makes of its slice is the mask that both passes are shown (EfficientTAM's program also
+  cuts the scan along z, by a rule that is off by the ratio of the spacings; that is left out).
 * MedSAM, LiteMedSAM: the slices of the box, from box to box; with the strategy ``"per-slice"`` the program for single
   images on every slice of the box.
 * SAM, MobileSAM, MedicoSAM: the program for single images on every slice of the box; their authors have no other.
@@ -18,7 +20,7 @@ and so do drawn ones where the program takes no masks.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -27,7 +29,8 @@ import numpy as np
 
 from ..checkpoints import LoadedModel
 from ..errors import UsageError
-from ..prompts import SlicePlan, SlicePlane
+from ..prompts import LinePrompt, SlicePlan, SlicePlane
+from ..prompts.strokes import line_on_slice
 from ..volume import IntensityRange
 from .cleanup import EMPTY_LOGIT
 from .history import ObjectState
@@ -146,12 +149,11 @@ class OfficialRunner(Runner):
     def _slices(self, state: ObjectState, plan: SlicePlan) -> Iterator[OfficialSlice]:
         prompts = self._prompts(plan)
         if self._remembers:
-            lines = state.prompts().lines
-            key = plan.key_slice
-            if state.box is None and lines and prompts[key].mask is None:
-                # The program for RECIST lines shows the clicks alone.
-                prompts[key] = replace(prompts[key], box=None)
-            return memory_both_ways(self._tracker_of_scan, key, prompts, mask_first=state.box is None and bool(lines))
+            key, lines = plan.key_slice, state.prompts().lines
+            by_diameter = state.box is None and bool(lines)
+            if by_diameter and prompts[key].mask is None:
+                prompts[key] = self._of_diameter(prompts[key], key, lines)
+            return memory_both_ways(self._tracker_of_scan, key, prompts, mask_first=by_diameter)
         if self._follows_boxes:
             given = {*plan.boxes}
             if plan.box_is_drawn:
@@ -182,6 +184,23 @@ class OfficialRunner(Runner):
             x0, y0, x1, y1 = rectangle
             box = (x0 + 0.5, y0 + 0.5, x1 - 0.5, y1 - 0.5)
         return OfficialPrompt(box, [(p.x, p.y) for p in clicks], [int(p.positive) for p in clicks])
+
+    def _of_diameter(self, prompt: OfficialPrompt, index: int, lines: Sequence[LinePrompt]) -> OfficialPrompt:
+        """What the programs for RECIST lines are told on a slice: MedSAM2's the clicks alone, EfficientTAM's a square.
+
+        The square about the middle of the last diameter there reaches half its length, in whole pixels.
+        """
+        if self.loaded.spec.architecture != "efficient-tam":
+            return replace(prompt, box=None)
+        on_slices = [line_on_slice(self.volume.geometry, self._plane, line) for line in lines]
+        ends = next((found for slice_index, found in reversed(on_slices) if slice_index == index), None)
+        if ends is None:
+            return prompt
+        half = int(round(float(np.linalg.norm(ends[1] - ends[0])) / 2, 6))  # millimetres cost a last bit
+        rows, columns = self._plane.shape
+        (x0, y0), (x1, y1) = ends.mean(axis=0) - half, ends.mean(axis=0) + half
+        box = (max(0.0, x0), max(0.0, y0), min(columns - 1.0, x1), min(rows - 1.0, y1))
+        return OfficialPrompt(box=box)
 
     # ---- pictures --------------------------------------------------------------------------------------------------
 
