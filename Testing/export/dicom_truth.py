@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -13,7 +14,18 @@ from MedSAMSegmentLib.export import ExportedObject
 from MedSAMSegmentLib.volume import Volume
 from MedSAMSegmentLib.volume.acquisition import ImagePlane, mask_from_planes
 
-#: Name, SNOMED CT code of the type, code of the side.
+
+def _dcmqi() -> Path | None:
+    """The program inside the wheel: its Python wrapper takes longer to start than to read."""
+    found = importlib.util.find_spec("dcmqi")
+    if found is None or found.origin is None:
+        return None
+    return next(Path(found.origin).parent.glob("bin/segimage2itkimage*"), None)
+
+
+DCMQI = _dcmqi()
+
+#: Names of the objects; the last but one says its side twice, in two languages.
 LIVER, LESION, KIDNEY, SPLEEN = "Liver", "Liver lesion 1", "Linke Niere, left kidney", "spleen"
 
 
@@ -76,7 +88,7 @@ def by_dcmqi(path: Path, series: VariantSeries, folder: Path) -> dict[str, np.nd
 
     folder.mkdir()
     subprocess.run(
-        ["segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd"],
+        [DCMQI, "--inputDICOM", path, "--outputDirectory", folder, "--outputType", "nrrd"],
         check=True,
         capture_output=True,
         timeout=60,
@@ -84,6 +96,8 @@ def by_dcmqi(path: Path, series: VariantSeries, folder: Path) -> dict[str, np.nd
     places = np.stack([plane.pixel_places() for plane in series.planes])
     found: dict[str, np.ndarray] = {}
     for number, group in enumerate(json.loads((folder / "meta.json").read_text())["segmentAttributes"], start=1):
+        if not (folder / f"{number}.nrrd").exists():  # it may give up without saying so
+            continue
         image = sitk.ReadImage(str(folder / f"{number}.nrrd"))
         labels = sitk.GetArrayFromImage(image)
         steps = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_truth import LESION, LIVER, by_dcmqi, by_highdicom, by_plastimatch, dciodvfy_errors, exported, true_masks
+from dicom_truth import (
+    DCMQI,
+    LESION,
+    LIVER,
+    by_dcmqi,
+    by_highdicom,
+    by_plastimatch,
+    dciodvfy_errors,
+    exported,
+    true_masks,
+)
 from dicom_variants import VariantSeries, write_variant
 from MedSAMSegmentLib.export import Algorithm, WriteOptions, write_results
 from MedSAMSegmentLib.volume import Volume, read_volume
@@ -55,7 +65,16 @@ LEANING = ("gantry tilt", "gantry tilt the other way", "enhanced CT, leaning")
 UNEVEN = ("uneven distances",)
 
 #: plastimatch reads the images itself, with GDCM, which cannot read these, or not as they lie.
-NOT_FOR_PLASTIMATCH = (*LEANING, "two distances", "uneven distances", "slice missing", "one slice", "zip")
+NOT_FOR_PLASTIMATCH = (
+    *LEANING,
+    "two distances",
+    "uneven distances",
+    "slice missing",
+    "one slice",
+    "zip",
+    "RLE",
+    "JPEG 2000",
+)
 
 #: dciodvfy 1.00~20220618 is older than label maps, and takes their SegmentNumber 0 (background) for an error.
 LABEL_MAP_UNKNOWN = ("Information Object Not found", "SegmentNumber not monotonically increasing from one")
@@ -65,7 +84,6 @@ FILES = {
     "LABELMAP": "labelmap:{}/labelmap.dcm",
     "FRACTIONAL": "fractional:{}/fractional.dcm",
     "rtstruct": "rtstruct:{}/rtstruct.dcm",
-    "sr": "sr:{}/sr.dcm",
 }
 OPTIONS = WriteOptions(algorithm=Algorithm("embedded", "0.2.0", "f" * 64), creator="Doe^Jane")
 
@@ -116,11 +134,11 @@ def test_reading_back_gives_the_masks_on_our_grid(written: Written, kind: str) -
         assert np.array_equal(segment.mask, expected), item.name
 
 
-@pytest.mark.skipif(shutil.which("segimage2itkimage") is None, reason="the dcmqi wheel is not installed")
+@pytest.mark.skipif(DCMQI is None, reason="the dcmqi wheel is not installed")
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_dcmqi_finds_every_voxel_in_the_patient(written: Written, kind: str, tmp_path: Path) -> None:
     found = by_dcmqi(written.file(kind), written.series, tmp_path / "out")
-    exact = all(np.array_equal(found[name], mask) for name, mask in written.expected(kind).items())
+    exact = all(np.array_equal(found.get(name), mask) for name, mask in written.expected(kind).items())
     if written.name in LEANING:
         assert not exact and any("gantry tilt" in note for note in written.notes)
     elif written.name in UNEVEN:

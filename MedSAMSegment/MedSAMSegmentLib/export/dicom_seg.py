@@ -187,9 +187,7 @@ def _segmentation(
 
     algorithm = options.algorithm
     array, images = stored.array, source.headers
-    if source.is_multi_frame:
-        array = _in_frame_order(source, array)
-    else:
+    if not source.is_multi_frame:
         images = images[stored.first : stored.first + len(array)]
     if kind == "FRACTIONAL":
         array = array.astype(np.float32) / _FULL
@@ -218,16 +216,24 @@ def _segmentation(
         omit_empty_frames=True,
     )
     _add_modifiers(seg, objects)
+    if source.is_multi_frame:
+        _number_source_frames(seg, source)
     return seg
 
 
-def _in_frame_order(source: DicomSource, array: np.ndarray) -> np.ndarray:
-    """Masks for all frames of the multi-frame source; frames the scan does not use are empty."""
-    frames = np.zeros((int(source.first.NumberOfFrames), *array.shape[1:]), array.dtype)
-    for number, plane in enumerate(source.planes):
-        assert plane.instance is not None and plane.instance.frame_number is not None
-        frames[plane.instance.frame_number - 1] = array[number]
-    return frames
+def _number_source_frames(seg: Segmentation, source: DicomSource) -> None:
+    """highdicom was shown the frames of the scan only, in their order; the references name them as the file does."""
+    # Frames of several segments may share one item.
+    images = {
+        id(image): image
+        for group in seg.PerFrameFunctionalGroupsSequence
+        for derivation in group.get("DerivationImageSequence") or ()
+        for image in derivation.SourceImageSequence
+    }
+    for image in images.values():
+        instance = source.planes[int(image.ReferencedFrameNumber) - 1].instance
+        assert instance is not None
+        image.ReferencedFrameNumber = instance.frame_number
 
 
 def _series_number(source: DicomSource, offset: int) -> int:
@@ -332,7 +338,7 @@ def _check(path: Path, source: DicomSource, objects: Sequence[ExportedObject], s
         instance = source.planes[plane].instance
         if distances[plane] > _PLACE_TOLERANCE or instance is None:
             raise _read_back_failed(path)
-        if instance.sop_instance_uid not in frame.source_uids:
+        if (instance.sop_instance_uid, instance.frame_number) not in frame.sources:
             raise _read_back_failed(path)
         segments = range(1, len(objects) + 1) if frame.segment is None else (frame.segment,)
         if frame.segment is None and pixels.max(initial=0) > len(objects):

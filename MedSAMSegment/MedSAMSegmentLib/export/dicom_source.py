@@ -112,7 +112,8 @@ class DicomSource:
     Attributes:
         volume: the scan.
         planes: one for every image or frame the scan was read from, in order along the normal.
-        headers: cleaned data sets without pixels: one for every plane, or a single one of a multi-frame object.
+        headers: cleaned data sets without pixels: one for every plane, or a single one of a multi-frame object with
+            the frames of the planes, in their order.
         left_out: how many header values broke the standard and were not copied.
     """
 
@@ -259,20 +260,29 @@ def _harmonise(source: DicomSource) -> None:
 
     Readers of segmentations take Slice Thickness for the distance of slices, and lose slices where it is not.
     """
-    distance = f"{source.step:.8g}"
-    if source.is_multi_frame:
-        from copy import deepcopy
+    from pydicom.dataset import Dataset
 
-        shared = deepcopy(source.first.SharedFunctionalGroupsSequence)
-        for groups in (shared, source.first.PerFrameFunctionalGroupsSequence):
-            for group in groups:
-                if "PixelMeasuresSequence" in group:
-                    measures = group.PixelMeasuresSequence[0]
-                    measures.SliceThickness = measures.SpacingBetweenSlices = distance
-        source.first.SharedFunctionalGroupsSequence = shared
-        return
+    distance = f"{source.step:.8g}"
     reference = source.planes[0]
     orientation = [f"{value:.10f}" for value in (*reference.row, *reference.column)]
+    if source.is_multi_frame:
+        first = source.first
+        numbers = [plane.instance.frame_number or 0 for plane in source.planes if plane.instance is not None]
+        # Other phases and what else lies at the same places have no part in the result.
+        first.PerFrameFunctionalGroupsSequence = [first.PerFrameFunctionalGroupsSequence[n - 1] for n in numbers]
+        first.NumberOfFrames = len(numbers)
+        for frame in first.PerFrameFunctionalGroupsSequence:
+            for group in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+                if group in frame:
+                    del frame[group]
+        shared = first.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationSequence = [Dataset()]
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = orientation
+        shared.PixelMeasuresSequence = [Dataset()]
+        shared.PixelMeasuresSequence[0].PixelSpacing = [decimal(value) for value in reference.spacing]
+        shared.PixelMeasuresSequence[0].SliceThickness = distance
+        shared.PixelMeasuresSequence[0].SpacingBetweenSlices = distance
+        return
     for header, plane in zip(source.headers, source.planes, strict=True):
         header.ImagePositionPatient = [decimal(value) for value in plane.position]
         header.ImageOrientationPatient = orientation

@@ -38,7 +38,7 @@ def write_rtstruct(
 
     Args:
         path: ``.dcm``.
-        volume: a scan read from single-frame DICOM images.
+        volume: a scan read from DICOM.
         objects: what to write; an empty mask becomes a region without contours.
         options: algorithm and creator.
 

@@ -6,7 +6,7 @@ number the frames come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,13 @@ class SegmentEntry:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationFrame:
-    """One frame: its place, the segment it is of (``None`` in a label map), and the images it was made from."""
+    """One frame: its place, the segment it is of (``None`` in a label map), and what it was made from: SOP Instance UID
+    and frame number (``None`` for single-frame images) of every source."""
 
     number: int
     plane: ImagePlane
     segment: int | None
-    source_uids: tuple[str, ...]
+    sources: tuple[tuple[str, int | None], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,11 +148,15 @@ def _frame(number: int, group: Any, shared: Any, shape: tuple[int, int], kind: s
     if kind != "LABELMAP":
         holder = group if "SegmentIdentificationSequence" in group else shared
         segment = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-    sources = [
-        str(source.ReferencedSOPInstanceUID)
-        for derivation in group.get("DerivationImageSequence") or ()
-        for source in derivation.get("SourceImageSequence") or ()
-    ]
+    sources: list[tuple[str, int | None]] = []
+    for derivation in group.get("DerivationImageSequence") or ():
+        for source in derivation.get("SourceImageSequence") or ():
+            numbers = source.get("ReferencedFrameNumber")
+            uid = str(source.ReferencedSOPInstanceUID)
+            if numbers is None:
+                sources.append((uid, None))
+            else:
+                sources += [(uid, int(n)) for n in (numbers if isinstance(numbers, Sequence) else [numbers])]
     return SegmentationFrame(number, functional_plane(shared, group, shape), segment, tuple(sources))
 
 

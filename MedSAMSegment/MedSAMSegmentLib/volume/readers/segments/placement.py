@@ -46,13 +46,13 @@ def place(
     Raises:
         InputError: ``OTHER_GRID`` for frames that are neither on the scan's grid nor an even stack of their own.
     """
-    on_grid = np.zeros(geometry.shape, np.uint8)
-    if all(_scatter(plane, pixels, geometry, on_grid) for plane, pixels in frames):
-        return on_grid, True
     if planes:
         images = np.zeros((len(planes), *planes[0].shape), np.uint8)
         if all(_onto_plane(plane, pixels, planes, images) for plane, pixels in frames):
             return mask_from_planes(images, planes, geometry), True
+    on_grid = np.zeros(geometry.shape, np.uint8)
+    if all(_scatter(plane, pixels, geometry, on_grid) for plane, pixels in frames):
+        return on_grid, True
     return _resampled(frames, geometry), False
 
 
