@@ -57,12 +57,7 @@ class Desktop:
                 return node
 
         self.slicer, self.qt, self.phantom = slicer, qt, phantom
-        slicer.mrmlScene.Clear(0)
         self.matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.volume.geometry.affine
-        self.volume = slicer.util.addVolumeFromArray(
-            np.array(phantom.volume.voxels), ijkToRAS=slicer.util.vtkMatrixFromArray(self.matrix), name="CT abdomen"
-        )
-        self.volume.CreateDefaultDisplayNodes()
         self.parent = slicer.qSlicerWidget()
         self.parent.setLayout(qt.QVBoxLayout())
         self.parent.setMRMLScene(slicer.mrmlScene)
@@ -72,6 +67,20 @@ class Desktop:
         self.widget.enter()
         self.parent.resize(460, 900)
         self.parent.show()
+        self.begin()
+
+    def begin(self) -> None:
+        """An empty scene with the scan in it; the worker process goes on."""
+        slicer = self.slicer
+        slicer.mrmlScene.Clear(0)
+        self.volume = slicer.util.addVolumeFromArray(
+            np.array(self.phantom.volume.voxels),
+            ijkToRAS=slicer.util.vtkMatrixFromArray(self.matrix),
+            name="CT abdomen",
+        )
+        self.volume.CreateDefaultDisplayNodes()
+        self.widget.enter()
+        self.parameters.inputVolume = self.volume
         self.turn()
 
     @property

@@ -28,12 +28,19 @@ def phantom():
     return make_phantom(0)
 
 
-@pytest.fixture
-def desktop(phantom):
+@pytest.fixture(scope="module")
+def panel(phantom):
     slicer = start_slicer()
     desktop = Desktop(slicer, phantom)
     yield desktop
     desktop.close()
+
+
+@pytest.fixture
+def desktop(panel):
+    """The panel over an empty scene with the scan in it."""
+    panel.begin()
+    return panel
 
 
 def test_interface_file_panel_and_parameters_agree():
@@ -188,7 +195,7 @@ def test_closing_the_scene_during_a_run_leaves_no_error_and_no_orphan(desktop):
         time.sleep(0.002)
     assert not desktop.controller.busy and not desktop.controller.failed
     assert desktop.slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
-    desktop.widget.cleanup()
+    desktop.controller.shut_down()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 

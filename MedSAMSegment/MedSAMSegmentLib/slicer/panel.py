@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import qt
@@ -17,6 +18,9 @@ from . import panel_scene as scene
 from .confidence_strip import ConfidenceStrip
 from .panel_controller import PanelController
 from .panel_parameters import PanelParameters
+
+_MODULE = "MedSAMSegment"
+_CAN_INSTALL = importlib.util.find_spec(f"{__package__}.install") is not None
 
 _SETTINGS = (
     "model",
@@ -37,7 +41,7 @@ _SETTINGS = (
 
 
 class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """See the module's text.  The module's own widget class derives from it and says where transport and bridge are."""
+    """See the module's text.  The module file derives its widget class ``MedSAMSegmentWidget`` from it."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -54,7 +58,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showing = False
         self._watched: Any = None
 
-    # ---- what the module's widget provides -------------------------------------------------------------------------
+    # ---- what it works with ----------------------------------------------------------------------------------------
 
     def make_controller(self) -> PanelController:
         """The controller with Slicer's transport and bridge."""
@@ -64,8 +68,16 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return PanelController(QtTransport(), SceneBridge(), self.refresh)
 
     def parameter_node(self) -> Any:
-        """The MRML node that the settings are kept in."""
-        return slicer.modules.MedSAMSegmentInstance.parameterNode()
+        """The MRML node that the settings are kept in: the module's own, one in every scene."""
+        node = slicer.mrmlScene.GetSingletonNode(_MODULE, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(_MODULE)
+            node.SetName(_MODULE)
+            node = slicer.mrmlScene.AddNode(node)
+        node.SetAttribute("ModuleName", _MODULE)
+        return node
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
@@ -99,17 +111,18 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         self._remove_shortcuts()
-        self._disconnect_parameters()
+        self._disconnect_gui()
 
     def cleanup(self) -> None:
         self._remove_shortcuts()
-        self._disconnect_parameters()
+        self._disconnect_gui()
         self.removeObservers()
         if self.controller is not None:
             self.controller.shut_down()
 
     def _scene_closes(self, caller: Any = None, event: Any = None) -> None:
-        self._disconnect_parameters()
+        self._disconnect_gui()
+        self._parameters = None
         self._boxes.clear()
         self._placing = None
         if self.controller is not None:
@@ -119,7 +132,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Use the parameter node of the scene as it is now."""
         node = self.parameter_node()
         if self._parameters is None or self._parameters.parameterNode is not node or event is not None:
-            self._disconnect_parameters()
+            self._disconnect_gui()
             self._parameters = PanelParameters(node)
             if self.controller is not None:
                 self.controller.use(self._parameters)
@@ -131,11 +144,11 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._settings = self._setting_values()
         self._parameters_changed()
 
-    def _disconnect_parameters(self) -> None:
+    def _disconnect_gui(self) -> None:
         if self._parameters is not None and self._gui_tag is not None:
             self._parameters.disconnectGui(self._gui_tag)
             self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
-        self._parameters, self._gui_tag = None, None
+        self._gui_tag = None
 
     # ---- connections -----------------------------------------------------------------------------------------------
 
@@ -315,13 +328,12 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.controller.drawn(node)
         self.refresh()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_removed(self, caller: Any, event: Any, node: Any = None) -> None:
         name = None if node is None else node.GetAttribute(scene.SEGMENT)
         if name and self.controller is not None and not slicer.mrmlScene.IsClosing():
             self._boxes.discard(node.GetID())
             self.controller.box_deleted(name)
-
-    _node_removed.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
 
     def _box_moved(self, caller: Any, event: Any = None) -> None:
         if self.controller is not None:
@@ -429,7 +441,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.progressBar.setVisible(busy)
             ui.progressBar.setValue(round(100 * (controller.fraction or 0.0)))
             ui.messageLabel.setText(controller.message)
-            ui.installButton.setVisible(controller.code == "NOT_INSTALLED")
+            ui.installButton.setVisible(controller.code == "NOT_INSTALLED" and _CAN_INSTALL)
             ui.undoButton.setEnabled(controller.client.can_undo and not busy)
             ui.redoButton.setEnabled(controller.client.can_redo and not busy)
             ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
@@ -458,6 +470,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._watched is not segmentation:
             self._watched = segmentation
             ui.objectsTable.setSegmentationNode(segmentation)
+            ui.show3DButton.setSegmentationNode(segmentation)
         for node in controller.boxes():
             if node.GetID() not in self._boxes:
                 self._boxes.add(node.GetID())
