@@ -17,7 +17,7 @@ BENCH = ROOT / "Testing" / "slicer_bench"
 def start_slicer() -> Any:
     """Slicer's scene and logics with Qt, once in a process; the test is skipped where the bench cannot run."""
     for package in ("PySide6", "slicer"):
-        pytest.importorskip(package, reason=f"the bench needs {package} (pip install medsamsegment[slicer-bench])")
+        pytest.importorskip(package, reason="the bench needs PySide6-Essentials and slicer-core")
     if not (BENCH / "slicer_app_qt.py").is_file():
         pytest.skip("the bench is not in this checkout")
     if str(BENCH) not in sys.path:
@@ -46,15 +46,6 @@ class Desktop:
         class MedSAMSegmentWidget(MedSAMSegmentPanel):
             def resourcePath(self, name: str) -> str:
                 return str(ROOT / "MedSAMSegment" / "Resources" / name)
-
-            def parameter_node(self) -> Any:
-                node = slicer.mrmlScene.GetSingletonNode("MedSAMSegment", "vtkMRMLScriptedModuleNode")
-                if node is None:
-                    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-                    node.UnRegister(None)
-                    node.SetSingletonTag("MedSAMSegment")
-                    node = slicer.mrmlScene.AddNode(node)
-                return node
 
         self.slicer, self.qt, self.phantom = slicer, qt, phantom
         self.matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.volume.geometry.affine

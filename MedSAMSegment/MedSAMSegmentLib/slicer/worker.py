@@ -108,7 +108,7 @@ def as_typed(error: Exception) -> MedSAMSegmentError:
         return InferenceError(
             "NOT_INSTALLED",
             f"The Python package '{missing}' is not installed in Slicer.",
-            "Install it with the button.",
+            "Install it: torch comes with Slicer's PyTorch extension, the others with slicer.util.pip_install.",
         )
     if isinstance(error, MemoryError):
         return InferenceError(

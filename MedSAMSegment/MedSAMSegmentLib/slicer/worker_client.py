@@ -177,6 +177,9 @@ class WorkerClient:
         """Go on with the same scan and prompts, with another model or other settings."""
         if self._scan is not None:
             self._scan.options = dict(options)
+            if self._scan.state is not None:
+                # Other weights than the prompts were given with are the user's choice, and no mistake.
+                self._scan.state = {**self._scan.state, "model": {"name": "", "architecture": "", "weights": ""}}
             self.submit("open", done=done, failed=failed, replaces="open")
 
     def close_scan(self) -> None:
