@@ -89,16 +89,6 @@ def test_a_grid_of_points_works_on_a_network() -> None:
     assert any((mask != best.mask()).mean() < 1e-3 for mask in masks)
 
 
-@needs_golden
-def test_boxes_give_the_official_masks_of_lite_medsam() -> None:
-    predictor, golden, inputs = golden_case("lite_medsam", "lite-medsam")
-    encoded = predictor.encode(inputs["image"])
-    boxes = np.stack([inputs["box"], inputs["box2"]])
-    masks = predictor.masks(encoded, predictor.predict(encoded, boxes=boxes.astype(int)))
-    for number in range(2):
-        golden.check(f"2d/box{number}_mask", masks[number, 0])
-
-
 @pytest.mark.parametrize(("model", "code"), [("medsam", "PROMPT_NOT_TRAINED"), ("embedded", "NO_IMAGE_MODEL")])
 def test_models_that_cannot_be_asked_with_points_say_so(model: str, code: str) -> None:
     with pytest.raises(UsageError) as caught:
