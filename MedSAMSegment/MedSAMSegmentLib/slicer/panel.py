@@ -168,6 +168,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "strategy": (
                 ui.strategyComboBox,
                 [
+                    ("auto", _("Automatic: the whole box at once where the model can")),
                     ("propagate", _("Propagate with memory")),
                     ("hybrid", _("Propagate, and ask the box again where in doubt")),
                     ("per-slice", _("Every slice on its own from the box")),

@@ -30,7 +30,7 @@ class PanelParameters:
     limitRange: bool = False
     firstSlice: Annotated[int, WithinRange(0, 100000)] = 0
     lastSlice: Annotated[int, WithinRange(0, 100000)] = 100000
-    strategy: str = "propagate"
+    strategy: str = "auto"
     plane: str = "auto"
     fullSlice: bool = False
     clip: bool = True
