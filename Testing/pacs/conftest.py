@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +55,17 @@ class Objects:
 
 
 Pacs = Callable[..., Answer]
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where the system has such a folder: the queue and the archive wait for the disk at every step."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < 100 << 20 or not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="pacs-test-", dir=memory, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -108,7 +122,7 @@ def web_table(name: str, url: str, **more: object) -> str:
 
 
 def table(name: str, **keys: object) -> str:
-    keys = {"timeout": 5, "wait": 0.1, **keys}
+    keys = {"timeout": 20, "wait": 0.1, **keys}
     return f"[archives.{name}]\n" + "".join(
         f"{key} = {value if isinstance(value, str) and value.startswith('{') else json.dumps(value)}\n"
         for key, value in keys.items()
