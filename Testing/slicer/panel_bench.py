@@ -90,7 +90,7 @@ class Desktop:
         for _ in range(3):
             self.slicer.app.processEvents()
 
-    def until(self, condition: Any, seconds: float = 120.0) -> None:
+    def until(self, condition: Any, seconds: float = 240.0) -> None:
         """Let Qt work until something is so."""
         end = time.monotonic() + seconds
         while not condition():
