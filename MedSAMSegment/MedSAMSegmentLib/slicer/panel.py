@@ -379,19 +379,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _download(self) -> None:
         assert self.controller is not None
-        spec, controller = self._spec(), self.controller
-        question = _(
-            "Download the weights of {title} ({size}) from\n{url}\n\nLicence: {licence}. {summary}\n\n"
-            "Nothing of your data is sent."
-        ).format(
-            title=spec.title,
-            size=panel_models.size_text(spec),
-            url=spec.checkpoint.url,
-            licence=spec.licence.identifier,
-            summary=spec.licence.summary,
-        )
-        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download weights")):
-            controller.download(spec.name)
+        self.controller.download_terms(self._parameters.model, _agrees)
 
     def _import(self) -> None:
         assert self.controller is not None
@@ -531,3 +519,21 @@ def _show_status(segmentation: Any, name: str, controller: PanelController) -> N
     }[controller.status(name)]
     if logic.GetSegmentStatus(segment) != status:
         logic.SetSegmentStatus(segment, status)
+
+
+def _agrees(terms: Any) -> bool:
+    """Whether the user wants to download weights, knowing from where, how large they are and under which licence."""
+    size = _("size not known") if terms["bytes"] is None else _("{size:.0f} MB").format(size=terms["bytes"] / 1e6)
+    question = _(
+        "Download the weights of {title} ({size}) from {hosts}?\n\nLicence: {licence}. {summary}\n\n{checked}\n"
+        "They go to {folder}. Nothing of your data is sent."
+    ).format(
+        title=terms["title"],
+        size=size,
+        hosts=", ".join(terms["hosts"]),
+        licence=terms["licence"],
+        summary=terms["summary"],
+        checked=terms["checked_by"],
+        folder=terms["folder"],
+    )
+    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download weights")))

@@ -495,8 +495,19 @@ class PanelController:
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
-    def download(self, model: str) -> None:
-        """Fetch the weights of a model; the user has agreed."""
+    def download_terms(self, model: str, ask: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Ask the user with what must be known before a download, and fetch the weights where the answer is yes."""
+
+        def done(reply: Mapping[str, Any], payload: bytes) -> None:
+            if not reply["hosts"]:
+                self._say(_("The weights are here."))
+            elif ask(reply):
+                self.download(model, list(reply["hosts"]))
+
+        self.client.submit("download_terms", {"model": model}, done=done, failed=self._has_failed)
+
+    def download(self, model: str, hosts: list[str]) -> None:
+        """Fetch the weights of a model from computers that the user has agreed to."""
 
         def done(reply: Mapping[str, Any], payload: bytes) -> None:
             self.fraction = None
@@ -505,7 +516,9 @@ class PanelController:
 
         self.fraction = 0.0
         self._say(_("Downloading ..."))
-        self.client.submit("download", {"model": model}, done=done, failed=self._run_failed, event=self._run_event)
+        self.client.submit(
+            "download", {"model": model, "hosts": hosts}, done=done, failed=self._run_failed, event=self._run_event
+        )
 
     def import_weights(self, model: str, path: str) -> None:
         """Use the user's own weights for a model, if they fit it."""

@@ -40,7 +40,7 @@ STEPS = frozenset(
 )
 """Verbs that undo takes back."""
 
-_NEED_NO_SCAN = frozenset({"download", "import_weights", "devices"})
+_NEED_NO_SCAN = frozenset({"download", "download_terms", "import_weights", "devices"})
 _UNDO_STEPS = 64
 _GRACE_MILLISECONDS = 2000
 _START_MILLISECONDS = 60_000

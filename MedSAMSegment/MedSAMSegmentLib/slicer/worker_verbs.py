@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import CancelledError, UsageError
+from ..errors import CancelledError, CheckpointError, UsageError
 from .protocol import pack_mask, unpack_mask
 from .worker_exchange import read_volume
 
 if TYPE_CHECKING:
-    from ..checkpoints import LoadedModel
+    from ..checkpoints import DownloadTerms, LoadedModel
     from ..inference import EmbeddingCache, Result, Session, Settings
     from ..volume import OrientedBox, Volume
 
@@ -66,6 +66,7 @@ class Desk:
             "redo": self._redo,
             "preview": self._preview,
             "segment": self._segment,
+            "download_terms": self._download_terms,
             "download": self._download,
             "import_weights": self._import_weights,
             "devices": self._devices,
@@ -289,8 +290,36 @@ class Desk:
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
+    def _download_terms(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """What the user must know before a download: nothing is sent; no ``hosts`` where the weights are here already."""
+        from ..checkpoints import download
+
+        seen: list[DownloadTerms] = []
+
+        def look(terms: DownloadTerms) -> bool:
+            seen.append(terms)
+            return False
+
+        try:
+            download(str(fields["model"]), consent=look)
+        except CheckpointError as error:
+            if error.code != "DOWNLOAD_DECLINED":
+                raise
+        if not seen:
+            return {"hosts": []}, b""
+        terms = seen[0]
+        return {
+            "title": terms.title,
+            "hosts": list(terms.hosts),
+            "bytes": terms.bytes,
+            "licence": terms.licence.identifier,
+            "summary": terms.licence.summary,
+            "folder": str(terms.folder),
+            "checked_by": terms.checked_by,
+        }, b""
+
     def _download(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """Fetch the weights of a model; the user has agreed to this one download."""
+        """Fetch the weights of a model from ``hosts``, to which the user has agreed."""
         from ..checkpoints import download
 
         last = 0.0
@@ -302,7 +331,10 @@ class Desk:
                 fraction = done / total if total else 0.0
                 self._emit({"event": "progress", "name": str(fields["model"]), "fraction": fraction}, b"")
 
-        path = download(str(fields["model"]), consent=True, progress=progress, cancel=self._cancelled)
+        def agreed(terms: DownloadTerms) -> bool:
+            return set(terms.hosts) <= set(fields["hosts"])
+
+        path = download(str(fields["model"]), consent=agreed, progress=progress, cancel=self._cancelled)
         return {"file": Path(path).name}, b""
 
     def _import_weights(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
