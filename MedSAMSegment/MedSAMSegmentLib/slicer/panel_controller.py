@@ -501,8 +501,8 @@ class PanelController:
         def done(reply: Mapping[str, Any], payload: bytes) -> None:
             if not reply["hosts"]:
                 self._say(_("The weights are here."))
-            elif ask(reply):
-                self.download(model, list(reply["hosts"]))
+            else:
+                self._transport.later(0, lambda: ask(reply) and self.download(model, list(reply["hosts"])))
 
         self.client.submit("download_terms", {"model": model}, done=done, failed=self._has_failed)
 

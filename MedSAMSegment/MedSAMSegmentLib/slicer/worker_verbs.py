@@ -291,7 +291,7 @@ class Desk:
     # ---- models ----------------------------------------------------------------------------------------------------
 
     def _download_terms(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """What the user must know before a download: nothing is sent; no ``hosts`` where the weights are here already."""
+        """What the user must know before a download; nothing is sent.  No ``hosts``: the weights are here."""
         from ..checkpoints import download
 
         seen: list[DownloadTerms] = []
