@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from MedSAMSegmentLib.errors import InputError
 from MedSAMSegmentLib.volume import Window, read_labelmap, read_volume
+from MedSAMSegmentLib.volume.upright import upright
 from processor_time import processor_seconds
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -98,6 +99,26 @@ def test_irregular_series_are_refused(name: str, capfd: pytest.CaptureFixture[st
     assert processor_seconds() - started < 2
     assert error.value.code == REFUSED[name] and error.value.hint
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_enhanced_object_is_what_its_single_images_are() -> None:
+    """The same CT in both forms, converted by another program."""
+    single, enhanced = (read_volume(DATA / "dicom_series/dcmqi_ct3/23x38x3", series=n) for n in (1, 2))
+    assert single.geometry.is_close(enhanced.geometry)
+    np.testing.assert_array_equal(single.voxels, enhanced.voxels)
+    assert enhanced.source is not None and {s.frame_number for s in enhanced.source} == {1, 2, 3}
+
+
+def test_a_tilted_series_keeps_its_slices_and_can_be_put_upright() -> None:
+    volume = read_volume(DATA / "dicom_series/gantry_tilt_ct")
+    assert volume.geometry.is_sheared() and volume.geometry.shape == (4, 512, 512)
+    straight = upright(volume)
+    assert not straight.geometry.is_sheared() and straight.geometry.shape[0] == 4
+
+
+def test_one_of_two_time_points_in_enhanced_objects_is_chosen() -> None:
+    first, second = (read_volume(DATA / "dicom_series/enhanced_siemens_xa10", phase=n) for n in (1, 2))
+    assert first.geometry == second.geometry and not np.array_equal(first.voxels, second.voxels)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ class Volume:
         modality: ``"CT"``, ``"MR"``, ``"PT"``, or ``""`` when the file does not say.
         name: short name for people, usually the file's name without suffix.
         notes: remarks from reading, one sentence each, for the user to see.
-        source: for DICOM the object each slice along k came from, in order; otherwise None.
+        source: for DICOM the object each slice along k came from, in order, that of the nearest acquired plane where a
+            slice was interpolated; otherwise None.
 
     Raises:
         InputError: ``NOT_A_VOLUME`` (not three axes), ``UNSUPPORTED_VOXELS`` (complex, text, records),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def is_medium(file: Path) -> bool:
         return False
 
 
-def read_medium(directory: Path, is_image: Any, most_files: int) -> Medium:
+def read_medium(directory: Path, is_image: Callable[[str], bool], most_files: int) -> Medium:
     """Follows the records of a DICOMDIR.
 
     Args:
