@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, UsageError
 from ..models.specification import ModelSpec
-from .catalog import find_model, list_models
+from .catalog import find_model
+from .fitting import differences, wrong_architecture
+from .folder import models_folder
+from .integrity import Sums, check_pinned, check_published, remember, sums_of
 from .weight_file import file_sha256, read_weights
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-FOLDER_VARIABLE = "MEDSAMSEGMENT_MODELS"
-"""Environment variable that names another folder for the weight files."""
 
 _EMBEDDED = Path(__file__).with_name("embedded")
 
@@ -41,8 +41,8 @@ def load_model(name: str, checkpoint: str | os.PathLike[str] | None = None, devi
     Args:
         name: of the catalog, e.g. ``"embedded"`` or ``"medsam2"``.
         checkpoint: the user's own weight file for that architecture (it may be fine-tuned: no hash is asked for).
-            Default: the file that comes with the package or lies in :func:`models_folder`; its size and hash must be
-            those of the catalog where they are known.
+            Default: the file that comes with the package, or was downloaded or imported; its size and hash must be
+            those of the catalog where they are known, or those it had when it was first used here.
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
     Raises:
@@ -56,9 +56,11 @@ def load_model(name: str, checkpoint: str | os.PathLike[str] | None = None, devi
         weights, sha256 = read_weights(path), file_sha256(path)
     else:
         path = cached_checkpoint(spec)
-        sha256 = _check_published_file(spec, path)
-        weights = read_weights(path)
+        sums = _checked(spec, path)
+        weights, sha256 = read_weights(path), sums.sha256
     network = network_with_weights(spec, weights, path.name)
+    if checkpoint is None and not spec.checkpoint.is_bundled:
+        remember(spec, sums)
     return LoadedModel(spec, network.to(place).requires_grad_(False), sha256, place)
 
 
@@ -69,34 +71,18 @@ def network_with_weights(spec: ModelSpec, weights: dict[str, Tensor], file_name:
         CheckpointError: ``CHECKPOINT_WRONG_ARCHITECTURE`` names the first names and shapes that differ.
     """
     network = _empty_network(spec)
-    problems = _differences(network, weights)
+    problems = differences(network.state_dict(), weights)
     if problems:
-        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-        raise CheckpointError(
-            "CHECKPOINT_WRONG_ARCHITECTURE",
-            f"The weight file '{file_name}' does not fit the model '{spec.name}': "
-            f"{len(problems)} of its tensors differ ({shown}).",
-            _who_fits(weights),
-        )
+        raise wrong_architecture(spec, problems, weights, file_name)
     network.load_state_dict(weights, strict=True, assign=True)
     return network
-
-
-def models_folder() -> Path:
-    """Where weight files are looked up: ``$MEDSAMSEGMENT_MODELS``, or a folder in the user's cache."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("medsamsegment", appauthor=False)) / "models"
 
 
 def cached_checkpoint(spec: ModelSpec) -> Path:
     """The weight file of a model on this computer.
 
     Raises:
-        CheckpointError: ``CHECKPOINT_MISSING`` says where to get it and where to put it.
+        CheckpointError: ``CHECKPOINT_MISSING`` says how to get it.
     """
     folder = _EMBEDDED if spec.checkpoint.is_bundled else models_folder()
     path = folder / spec.checkpoint.file_name
@@ -106,8 +92,12 @@ def cached_checkpoint(spec: ModelSpec) -> Path:
         hint = "Reinstall the package."
     else:
         origin = spec.checkpoint
-        where = f"'{origin.file_name}' with a browser from {origin.url}" if origin.browser_only else origin.url
-        hint = f"Download {where} and save it as '{path}', or name the file with --checkpoint FILE."
+        by_browser = f"Save '{origin.file_name}' with a browser from {origin.url} and run"
+        by_itself = (
+            f"Run 'medsamsegment models download {spec.name}' (from {origin.url}), or, with a file that you have,"
+        )
+        start = by_browser if origin.browser_only and not origin.mirrors else by_itself
+        hint = f"{start} 'medsamsegment models import {spec.name} FILE'; or name the file with --checkpoint FILE."
     raise CheckpointError("CHECKPOINT_MISSING", f"The weights of '{spec.name}' are not on this computer.", hint)
 
 
@@ -155,53 +145,14 @@ def _empty_network(spec: ModelSpec) -> nn.Module:
         return build_model(spec)
 
 
-def _differences(network: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    """What is missing, differs in shape or is superfluous, in that order."""
-    expected = network.state_dict()
-    missing = [f"'{name}' is missing" for name in expected if name not in weights]
-    shapes = [
-        f"'{name}' is {_shape(weights[name])}, expected {_shape(tensor)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    return missing + shapes + [f"'{name}' is unknown" for name in weights if name not in expected]
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(side) for side in tensor.shape) or "a number"
-
-
-def _who_fits(weights: dict[str, Tensor]) -> str:
-    """A hint: which models of the catalog these weights would fit; no network of the catalog takes memory here."""
-    import torch
-
-    from ..models.build import build_model
-
-    architectures: dict[str, list[str]] = {}
-    for spec in list_models():
-        key = repr((spec.architecture, spec.to_dict()["hyper_parameters"]))
-        architectures.setdefault(key, []).append(spec.name)
-    for names in architectures.values():
-        try:
-            with torch.device("meta"):
-                network = build_model(find_model(names[0]))
-        except CheckpointError:
-            continue
-        if not _differences(network, weights):
-            return f"These weights fit: {', '.join(names)}."
-    return "These weights fit no model of the catalog."
-
-
-def _check_published_file(spec: ModelSpec, path: Path) -> str:
-    """SHA-256 of the file, after comparing it and the size with what the catalog knows."""
-    known = spec.checkpoint
-    size = path.stat().st_size
-    hint = f"Delete '{path}' and get it again, or name it with --checkpoint FILE to use it as it is."
-    if known.bytes is not None and size < known.bytes:
-        raise CheckpointError("CHECKPOINT_TRUNCATED", f"'{path.name}' has {size:,} of {known.bytes:,} bytes.", hint)
-    sha256 = file_sha256(path)
-    if known.sha256 and sha256 != known.sha256:
-        raise CheckpointError(
-            "CHECKPOINT_ALTERED", f"'{path.name}' is not the file that '{spec.name}' was published with.", hint
+def _checked(spec: ModelSpec, path: Path) -> Sums:
+    """Size and hashes of the model's own file, after comparing them with what is known of it."""
+    sums = sums_of(path)
+    if not spec.checkpoint.is_bundled:
+        hint = (
+            f"Delete '{path}' and get it again, or name it with --checkpoint FILE to use it as it is (for a model "
+            "that you tuned yourself)."
         )
-    return sha256
+        check_published(spec, sums, path.name, hint)
+        check_pinned(spec, sums, path.name, hint)
+    return sums

@@ -56,8 +56,14 @@ class CheckpointOrigin:
     file_name: str
     url: str = ""
     """Where the publisher offers the file; empty if it comes with this package."""
+    mirrors: tuple[str, ...] = ()
+    """Further addresses of the same file, in the order in which they are tried."""
     bytes: int | None = None
+    about_bytes: int | None = None
+    """For telling the user what is about to be transferred where the exact size is not known."""
     sha256: str = ""
+    md5: str = ""
+    """Where only this sum is known; it recognises damage and mix-ups, but is no proof against forgery."""
     provenance: str = ""
     """Who says so: how size and hash are known."""
     browser_only: bool = False
@@ -157,16 +163,24 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
     sha256 = reader.text("sha256", default="")
     if sha256 and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
         raise reader.error("sha256", "must be 64 lower-case hexadecimal digits")
+    md5 = reader.text("md5", default="")
+    if md5 and (len(md5) != 32 or set(md5) - set("0123456789abcdef")):
+        raise reader.error("md5", "must be 32 lower-case hexadecimal digits")
     origin = CheckpointOrigin(
         file_name=reader.text("file_name"),
         url=reader.text("url", default=""),
+        mirrors=reader.texts("mirrors"),
         bytes=size,
+        about_bytes=reader.positive_integer("about_bytes", optional=True),
         sha256=sha256,
+        md5=md5,
         provenance=reader.text("provenance", default=""),
         browser_only=reader.yes_or_no("browser_only"),
     )
     if origin.url and not origin.url.startswith("https://"):
         raise reader.error("url", "must begin with https://")
+    if not all(mirror.startswith("https://") for mirror in origin.mirrors):
+        raise reader.error("mirrors", "must begin with https://")
     if "/" in origin.file_name or "\\" in origin.file_name or origin.file_name.startswith("."):
         raise reader.error("file_name", "must be a plain file name")
     reader.finish()
@@ -198,6 +212,13 @@ class _Reader:
         if not isinstance(value, str) or (default is None and not value):
             raise self.error(key, "must be a non-empty text" if default is None else "must be a text")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; empty where the entry says nothing."""
+        values = self.data.pop(key, ())
+        if not isinstance(values, list | tuple) or not all(isinstance(value, str) and value for value in values):
+            raise self.error(key, "must be a list of texts")
+        return tuple(values)
 
     def choice(self, key: str, values: tuple[str, ...]) -> str:
         """One of ``values``; the first one where the entry says nothing."""
