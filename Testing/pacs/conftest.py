@@ -108,7 +108,7 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     server = Orthanc(tmp_path / "orthanc")
     server.start()
     yield server
-    server.kill()
+    server.finish()
 
 
 def dimse_table(name: str, port: int, **more: object) -> str:

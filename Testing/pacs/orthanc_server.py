@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from base64 import b64encode
@@ -40,12 +41,26 @@ class Orthanc:
         self.folder, self.settings = folder, settings
         self.dicom_port, self.http_port, self.our_port = free_port(), free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.finished = threading.Event()
+        self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def start(self) -> None:
+        """Start it and wait until it answers; nothing after :meth:`finish`."""
+        with self.lock:
+            if not self.finished.is_set():
+                self._start()
+
+    def finish(self) -> None:
+        """Kill it for good: a test that failed may have asked for a later start."""
+        self.finished.set()
+        with self.lock:
+            self.kill()
+
+    def _start(self) -> None:
         configuration = {
             "Name": "TEST",
             "StorageDirectory": str(self.folder / "store"),

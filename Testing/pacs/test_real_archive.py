@@ -267,7 +267,7 @@ def test_full_disk_of_the_archive_keeps_the_object_in_the_queue(
         assert sent.status == 0, sent.err
         assert archive.count() == 1
     finally:
-        archive.kill()
+        archive.finish()
         subprocess.run(["umount", str(small_disk)], check=True)
 
 
