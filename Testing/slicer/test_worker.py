@@ -294,3 +294,16 @@ def test_the_worker_ends_and_cleans_up_when_slicer_is_gone(tmp_path):
     assert child.wait(10) == 0
     assert not folder.exists()
     child.stdout.close()
+
+
+def test_a_download_is_told_before_and_goes_nowhere_else(tmp_path, monkeypatch):
+    from MedSAMSegmentLib.errors import CheckpointError
+    from MedSAMSegmentLib.slicer.worker_verbs import Desk
+
+    monkeypatch.setenv("MEDSAMSEGMENT_MODELS", str(tmp_path))
+    worker = Desk(lambda fields, payload: None, lambda: False)
+    terms, _ = worker.answer("download_terms", {"model": "medsam2"}, b"")
+    assert terms["hosts"] and terms["licence"] and terms["bytes"] > 1e6
+    with pytest.raises(CheckpointError) as refused:
+        worker.answer("download", {"model": "medsam2", "hosts": ["elsewhere.example"]}, b"")
+    assert refused.value.code == "DOWNLOAD_DECLINED"
