@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ...acquisition import ImagePlane, functional_plane
-from ..common import check_size
+from ..common import check_size, truncated
 from .types import Code, Colour, SegmentCodes
 
 #: Segmentation Storage and Label Map Segmentation Storage (PS3.4 B.5).
@@ -92,7 +92,7 @@ class SegmentationFile:
         size = self.shape[0] * self.shape[1]
         packed = np.frombuffer(self.data.PixelData, np.uint8)
         if packed.size * 8 < size * len(self.frames):
-            raise InputError("TRUNCATED_FILE", f"{self.path.name} ends before its last frame.", "Copy it again.")
+            raise truncated(self.path)
         for number in range(len(self.frames)):
             first, last = number * size, (number + 1) * size
             bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
@@ -103,7 +103,7 @@ def open_segmentation(path: Path) -> SegmentationFile:
     """Read everything but the pixels' decoding.
 
     Raises:
-        InputError: ``NOT_A_SEGMENTATION``, ``TOO_BIG``, ``NO_GEOMETRY``.
+        InputError: ``NOT_A_SEGMENTATION``, ``TOO_BIG``, ``NO_GEOMETRY``, ``TRUNCATED_FILE``.
     """
     import pydicom
 
@@ -118,7 +118,9 @@ def open_segmentation(path: Path) -> SegmentationFile:
     kind = str(data.SegmentationType)
     count = int(data.get("NumberOfFrames", 1))
     check_size(path, (count, *shape))
-    groups = data.PerFrameFunctionalGroupsSequence
+    groups = data.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(groups) < count or "PixelData" not in data:
+        raise truncated(path)
     if len(groups) != count or kind not in ("BINARY", "FRACTIONAL", "LABELMAP") or int(data.SamplesPerPixel) != 1:
         raise InputError("NOT_A_SEGMENTATION", f"{path.name} contradicts itself.", "Export the segmentation again.")
     shared = data.SharedFunctionalGroupsSequence[0]
