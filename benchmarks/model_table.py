@@ -1,0 +1,88 @@
+"""How far each model is from its official program: ``python -m benchmarks.model_table`` (docs/models.md).
+
+Every golden array of the parity folder is compared with what this project computes from the same weights; a row is one
+stage, with its largest absolute difference and how much of the tolerance stored with the arrays it uses.  ``--write``
+puts the table between the two marks of docs/models.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PARITY = Path(os.environ.get("MEDSAM_PARITY_DIR", REPOSITORY.parent / "shared" / "parity"))
+PAGE = REPOSITORY / "docs" / "models.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+def load(path: Path) -> ModuleType:
+    """A Python file as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def compare(golden_file: str, producers: dict[str, Any]) -> list[dict[str, Any]]:
+    """One entry a stage of a golden file."""
+    golden = load(PARITY / "golden.py").Golden(golden_file, folder=str(PARITY / "golden"))
+    weights_of = load(PARITY / "weights.py").make_weights
+    weights = weights_of(str(PARITY / "keys" / f"{golden.info['weights']}.json"), golden.info["weights_seed"])
+    inputs = load(PARITY / "inputs.py").make_inputs(golden.info["inputs_seed"])
+    how = {name: meta["how"] for name, meta in golden.meta.items()}
+    producer = producers[golden.info["weights"]](weights, inputs, how)
+    stages = defaultdict(list)
+    for name in golden.names():
+        stages[name.split("/")[0]].append(name)
+    rows = []
+    for stage, names in stages.items():
+        ours = producer.stage(stage)
+        results = [golden.compare(name, ours[name.split("/", 1)[1]]) for name in names]
+        rows.append({"model": golden_file, "stage": stage, "arrays": len(names), "results": results})
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| golden file | stage | arrays | largest difference | within tolerance |", "|---|---|---|---|---|"]
+    for row in rows:
+        errors = [result["max_abs_error"] for result in row["results"] if "max_abs_error" in result]
+        largest = f"{max(errors):.1e}" if errors else "masks only"
+        good = sum(bool(result["ok"]) for result in row["results"])
+        lines.append(f"| {row['model']} | {row['stage']} | {row['arrays']} | {largest} | {good} of {row['arrays']} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", help="golden files, default all of known architectures")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/models.md")
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(REPOSITORY / "Testing" / "models"))
+    producers = load(REPOSITORY / "Testing" / "models" / "golden_cases.py").PRODUCERS
+    rows: list[dict[str, Any]] = []
+    for path in sorted((PARITY / "golden").glob("*.json")):
+        known = json.loads(path.read_text()).get("weights") in producers
+        if known and (not chosen.models or path.stem in chosen.models):
+            rows += compare(path.stem, producers)
+            print(f"{path.stem}: done", file=sys.stderr)
+    text = table(rows)
+    print(text)
+    if chosen.write:
+        page = PAGE.read_text(encoding="utf-8")
+        before, rest = page.split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
