@@ -75,6 +75,7 @@ def test_mouse_draws_the_box_and_the_segment_appears_in_slice_and_3d_views(tmp_p
 
         QTest.mouseClick(desktop.ui.drawBoxButton, desktop.qt.Qt.LeftButton)
         first, last = (on_screen(desktop, axial, (corner[0], corner[1], middle)) for corner in (low, high))
+        axial.window.Render()
         mouse(axial, "EnterEvent", first)
         click(axial, first)
         for step in np.linspace(0, 1, 8):

@@ -59,9 +59,11 @@ def new_markup(kind: str, role: str, name: str, colour: tuple[float, float, floa
 
 def place(node: Any, persistent: bool = False) -> None:
     """Let the user draw ``node`` in the views."""
-    logic = slicer.modules.markups.logic()
-    logic.SetActiveListID(node)
-    logic.StartPlaceMode(persistent)
+    selection, interaction = slicer.app.applicationLogic().GetSelectionNode(), interaction_node()
+    selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+    selection.SetActivePlaceNodeID(node.GetID())
+    interaction.SetPlaceModePersistence(int(persistent))
+    interaction.SetCurrentInteractionMode(interaction.Place)
 
 
 def stop_placing() -> None:
