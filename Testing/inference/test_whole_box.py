@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -22,10 +24,11 @@ class BoxPredictor(IntensityPredictor):
         self.grid: CoarseGrid | None = CoarseGrid(cells)
         self.views: list[CoarseView] = []
 
-    def find(self, view: CoarseView) -> CoarseMask:
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         assert self.grid is not None
         self.views.append(view)
-        return CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes)
+        yield CoarseMask(torch.zeros(self.grid.cells) - 1.0, self.grid, view.axes)
+        yield CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -75,6 +78,25 @@ def test_the_slice_axis_of_the_grid_is_the_one_slices_are_stacked_along():
         assert abs(stacked @ geometry.direction[:, 2]) == pytest.approx(1.0)
         depth = box.size[view.axes[0]]
         assert view.slice_step == pytest.approx(geometry.spacing[2] / (depth / 2))
+
+
+def test_a_network_that_revises_works_out_every_slice_from_what_was_found_on_it_and_beside_it():
+    predictor = BoxPredictor()
+    predictor.revises = True
+    result = session(predictor).segment("object")
+    assert sorted(predictor.predicted) == sorted(result.scores)
+    for prompt in predictor.prompts.values():
+        assert prompt.below is not None and prompt.above is not None and prompt.own is not None
+    np.testing.assert_array_equal(result.mask, session(BoxPredictor()).segment("object").mask)
+
+
+def test_the_first_look_is_shown_before_the_rest_is_done():
+    shown: list[tuple[int, int]] = []
+    s = session(BoxPredictor())
+    result = s.segment("object", on_slice=lambda name, index, mask: shown.append((index, int(mask.sum()))))
+    assert shown[0] == (result.key_slice, 0), "the first answer holds nothing in this test"
+    assert dict(shown)[result.key_slice] > 0 and {index for index, _ in shown} == set(result.scores)
+    assert result.timings["first_mask"] < result.timings["total"]
 
 
 def test_the_box_alone_needs_no_single_slice():

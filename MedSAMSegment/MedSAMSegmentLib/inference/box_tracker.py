@@ -1,9 +1,10 @@
-"""Segment the whole box at once, and let corrections spread from slice to slice.
+"""Segment the whole box at once, then slice by slice in detail, and let corrections spread from slice to slice.
 
-For networks that see the box as a whole first (`coarse.py`).  Every slice starts from what was found there.  Slices
-that the user said something about are asked for on their own, and what changed on them is carried on to their
-neighbours, and only there: a correction at one place never touches the object elsewhere, and it ends on the first slice
-that needs no change.
+For networks that see the box as a whole first (`coarse.py`).  Every slice starts from what was found there, which the
+network then works out on the slice itself, knowing what was found on it and on its neighbours.  Slices that the user
+said something about are asked for on their own, and what changed on them is carried on to their neighbours, and only
+there: a correction at one place never touches the object elsewhere, and it ends on the first slice that needs no
+change.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class BoxTracker(Tracker):
 
     @property
     def revises(self) -> bool:
-        """Nothing is left to revise: the whole box was seen before."""
+        """No sweep follows: what is on both neighbours is known from the beginning."""
         return False
 
     def _is_source(self, index: int) -> bool:
@@ -102,9 +103,14 @@ class BoxTracker(Tracker):
         if known is not None and known.made_from == made_from:
             return known
         logits = self._on(index)
+        overlap = expected_overlap(logits)
+        if self.predictor.revises:
+            prompt = self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=logits)
+            prediction = self.predictor.predict(self._features(index), prompt, [])
+            logits, overlap = prediction.logits, prediction.predicted_iou
         return SliceOutcome(
             logits=logits,
-            predicted_iou=expected_overlap(logits),
+            predicted_iou=overlap,
             object_score=float(logits.max()),
             stability=stability(logits),
             memory=None,

@@ -6,6 +6,7 @@ the same upright picture as ever.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -84,8 +85,8 @@ class SeesBox(Protocol):
 
     grid: CoarseGrid | None
 
-    def find(self, view: CoarseView) -> CoarseMask:
-        """Where in the box the object is."""
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
+        """Where in the box the object is: at once, and then better and better; the last answer counts."""
         ...
 
 

@@ -6,7 +6,7 @@ found on the neighbouring slices and where the user clicked. A drawn mask is tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -88,19 +88,24 @@ class EmbeddedPredictor:
         self.grid = None if network.coarse is None else network.coarse.grid
         self._device = loaded.device
 
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
+        """Where in the box the object is: the mean over the box and more and more of its mirror images."""
+        assert self.grid is not None
+        total = torch.zeros_like(self._intensities(view))
+        for count, axes in enumerate(_MIRRORED, start=1):
+            total = total + self._mirrored(view, axes)
+            yield CoarseMask(total[0] / count, self.grid, view.axes)
+
     @_alone
     @torch.inference_mode()
-    def find(self, view: CoarseView) -> CoarseMask:
-        """Where in the box the object is: the mean over the box and its mirror images."""
+    def _mirrored(self, view: CoarseView, axes: tuple[int, ...]) -> torch.Tensor:
         coarse = self.network.coarse
-        if coarse is None:
-            raise TypeError("This network has no coarse part")
-        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        assert coarse is not None
         step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        total = torch.zeros_like(intensities)
-        for axes in _MIRRORED:
-            total += coarse(intensities.flip(axes), step).flip(axes)
-        return CoarseMask(total[0] / len(_MIRRORED), coarse.grid, view.axes)
+        return coarse(self._intensities(view).flip(axes), step).flip(axes)
+
+    def _intensities(self, view: CoarseView) -> torch.Tensor:
+        return torch.from_numpy(view.intensities)[None].to(self._device)
 
     @_alone
     @torch.inference_mode()

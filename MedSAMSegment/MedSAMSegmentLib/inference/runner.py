@@ -24,6 +24,7 @@ from .box_tracker import BoxTracker
 from .cache import EmbeddingCache, SliceKey
 from .coarse import SeesBox, view_box
 from .crop import CropFrame
+from .crop_prompts import box_coordinates
 from .history import ObjectState, Track
 from .outcome import confidence, stability
 from .predictor import SlicePredictor
@@ -152,7 +153,7 @@ class Runner:
             reach = state.rounds[number].reach
             held: frozenset[int] = frozenset()
             if state.track is None:
-                track = self._new_track(plan)
+                track = self._new_track(plan, self._show_found(name, plan, on_slice if last else None, watch))
                 key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
             else:
@@ -226,10 +227,13 @@ class Runner:
             best = max(best, (confidence(guess), index))
         return best[1]
 
-    def _new_track(self, plan: SlicePlan) -> Track:
-        """A track that knows nothing yet: the crop about all that is prompted, and the grey values shown in it.
+    def _new_track(self, plan: SlicePlan, first_look: Callable[[Track], None] | None = None) -> Track:
+        """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
 
         A window the user chose is kept.
+
+        Args:
+            first_look: called with the track as soon as anything is found in the whole box, where that is looked at.
         """
         settings = self.predictor.crop
         if self.settings.full_slice or _is_whole(plan):
@@ -242,8 +246,28 @@ class Runner:
         found = None
         sees_box = self._sees_box(plan)
         if sees_box is not None and sees_box.grid is not None:
-            found = sees_box.find(view_box(self.volume, plan, window, sees_box.grid))
+            for found in sees_box.find(view_box(self.volume, plan, window, sees_box.grid)):
+                if first_look is not None:
+                    first_look(Track(frame, window, plan.key_slice, found=found))
+                    first_look = None
         return Track(frame, window, plan.key_slice, found=found)
+
+    def _show_found(
+        self, name: str, plan: SlicePlan, on_slice: OnSlice | None, watch: Stopwatch
+    ) -> Callable[[Track], None]:
+        """Shows the key slice of the first look at the whole box."""
+
+        def show(track: Track) -> None:
+            key = plan.key_slice
+            place = box_coordinates(self.volume.geometry, plan, track.frame, key)
+            block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
+            assert track.found is not None
+            block.put(key, track.found.on_slice(place, place.frame_size))
+            watch.first_mask()
+            if on_slice is not None:
+                on_slice(name, key, block.slice_mask(key))
+
+        return show
 
     def _sees_box(self, plan: SlicePlan) -> SeesBox | None:
         """The network, where it is to look at the whole box before single slices."""
