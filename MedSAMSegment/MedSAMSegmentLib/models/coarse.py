@@ -42,7 +42,7 @@ class CoarseGrid:
         margin: what is shown beyond each face, as a fraction of the box's size along that axis.
     """
 
-    cells: tuple[int, int, int] = (32, 56, 56)
+    cells: tuple[int, int, int] = (24, 40, 40)
     margin: float = 0.2
 
     def place(self, axis: int) -> Tensor:
