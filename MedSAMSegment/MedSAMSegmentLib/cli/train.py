@@ -30,7 +30,8 @@ def train(
 ) -> None:
     """Train the embedded network on synthetic volumes only: no patient data, no network.
 
-    Writes a resumable state, log.csv, TensorBoard files, curve.png, samples.png, volumes.png and, at the end, embedded.safetensors.
+    Writes a resumable state, log.csv, TensorBoard files, curve.png, samples.png, volumes.png and, at the end,
+    embedded.safetensors.
     """
     import dataclasses
 
