@@ -140,3 +140,21 @@ def test_senseless_stages_are_refused() -> None:
         Stage("slices", 1, 1, 1, size=50)
     with pytest.raises(UsageError):
         Stage("volumes", 1, 1, slices=12, size=40)
+
+
+def test_a_stage_on_its_own_leaves_the_other_parts_of_the_network_as_they_were(tmp_path: Path) -> None:
+    first = Trainer(_options(stages=(Stage.parse("slices:1:2x2x48"),)), tmp_path / "first", workers=0)
+    before = first.weights()
+    first.run(lambda report: None)
+    after = first.weights()
+    coarse = [name for name in before if name.startswith("coarse.")]
+    assert coarse
+    assert all(torch.equal(before[name], after[name]) for name in coarse)
+    assert any(not torch.equal(before[name], after[name]) for name in before if name not in coarse)
+
+
+@pytest.mark.parametrize("text", ["", "slices", "slices:10", "slices:10:4x2", "slices:x:4x2x48", "slices:0:4x2x48"])
+def test_a_stage_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="stage") as error:
+        Stage.parse(text)
+    assert error.value.code == "BAD_STAGE"

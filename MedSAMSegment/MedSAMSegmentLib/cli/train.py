@@ -25,6 +25,17 @@ def train(
     initial_weights: Annotated[
         Path | None, typer.Option(help="Begin a new run with these weights (safetensors) instead of random ones.")
     ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train these stages only, in this order: KIND:STEPS:SAMPLESxSLICESxSIZE, "
+            "for example volumes:1800:8x24x40 or slices:1200:24x2x96."
+        ),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the schedule.", min=1e-6)] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Decay of the weights' running average a step.", min=0.0, max=0.99999)
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -39,13 +50,19 @@ def train(
 
     from ..checkpoints.loading import choose_device
     from ..errors import OutputError
-    from ..training.options import TrainingOptions
+    from ..training.options import Stage, TrainingOptions
     from ..training.run import run_training
 
     printer = Output(json)
     place = str(choose_device(device))
     options = TrainingOptions(seed=seed, initial_weights="" if initial_weights is None else str(initial_weights))
-    stages = tuple(dataclasses.replace(stage, steps=max(1, round(stage.steps * scale))) for stage in options.stages)
+    if stage:
+        options = dataclasses.replace(options, stages=tuple(map(Stage.parse, stage)))
+    if learning_rate is not None:
+        options = dataclasses.replace(options, learning_rate=learning_rate)
+    if average is not None:
+        options = dataclasses.replace(options, average=average)
+    stages = tuple(dataclasses.replace(part, steps=max(1, round(part.steps * scale))) for part in options.stages)
     options = dataclasses.replace(options, stages=stages)
     if threads is not None:
         torch.set_num_threads(threads)

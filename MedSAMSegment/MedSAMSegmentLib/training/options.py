@@ -40,6 +40,24 @@ class Stage:
         if self.kind == "volumes" and self.slices % step:
             raise UsageError("BAD_STAGE", f"Volumes need a number of slices divisible by {step}.")
 
+    @classmethod
+    def parse(cls, text: str) -> Stage:
+        """A stage written ``KIND:STEPS:SAMPLESxSLICESxSIZE``.
+
+        Raises:
+            UsageError: ``BAD_STAGE``.
+        """
+        try:
+            kind, steps, shape = text.split(":")
+            samples, slices, size = map(int, shape.split("x"))
+            return cls(kind, int(steps), samples, slices, size)
+        except ValueError:
+            raise UsageError(
+                "BAD_STAGE",
+                f"Not a training stage: {text}.",
+                "Write KIND:STEPS:SAMPLESxSLICESxSIZE, for example slices:1200:24x2x96.",
+            ) from None
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
