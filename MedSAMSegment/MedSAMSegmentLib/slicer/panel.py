@@ -62,7 +62,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def make_controller(self) -> PanelController:
         """The controller with Slicer's transport and bridge."""
-        from .panel_bridge import SceneBridge
+        from .bridge import SceneBridge
         from .worker_process import QtTransport
 
         return PanelController(QtTransport(), SceneBridge(), self.refresh)

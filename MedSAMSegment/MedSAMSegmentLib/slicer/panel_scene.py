@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-import vtk
+
+from .bridge_geometry import index_to_world, labelmap_image, world_to_index
 
 if TYPE_CHECKING:
     from ..volume import Geometry
@@ -109,20 +110,6 @@ def _matrix(matrix: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def index_to_world(volume_node: Any) -> np.ndarray:
-    """4x4 from index ``(i, j, k, 1)`` to RAS world; the volume's parent transform is linear."""
-    to_ras, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volume_node.GetIJKToRASMatrix(to_ras)
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(volume_node.GetParentTransformNode(), None, to_world)
-    return _matrix(to_world) @ _matrix(to_ras)
-
-
-def world_to_index(volume_node: Any, points: np.ndarray) -> np.ndarray:
-    """RAS world (n, 3) as continuous index ``(i, j, k)``, (n, 3)."""
-    inverse = np.linalg.inv(index_to_world(volume_node))
-    return points @ inverse[:3, :3].T + inverse[:3, 3]
-
-
 def world_to_lps(volume_node: Any, geometry: Geometry, points: np.ndarray) -> list[list[float]]:
     """RAS world (n, 3) as the LPS mm of the volume that the worker knows, plain lists."""
     return geometry.index_to_lps(world_to_index(volume_node, points)).tolist()
@@ -219,17 +206,3 @@ class Preview:
             display.SetVisibility3D(False)
         self._node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
         return self._node
-
-
-def labelmap_image(volume_node: Any, mask: np.ndarray, offset: list[int]) -> Any:
-    """A block of bool (k, j, i) as an oriented image on the volume's grid."""
-    from vtk.util.numpy_support import numpy_to_vtk
-
-    image = slicer.vtkOrientedImageData()
-    (k, j, i), (depth, height, width) = offset, mask.shape
-    image.SetExtent(i, i + width - 1, j, j + height - 1, k, k + depth - 1)
-    matrix = vtk.vtkMatrix4x4()
-    volume_node.GetIJKToRASMatrix(matrix)
-    image.SetImageToWorldMatrix(matrix)
-    image.GetPointData().SetScalars(numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True))
-    return image

@@ -1,0 +1,58 @@
+"""Between the scene and the engine: MRML nodes to volumes, boxes and prompts, masks to segments.  No Qt.
+
+The parts are in ``bridge_geometry.py``, ``bridge_prompts.py`` and ``bridge_segments.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .bridge_geometry import box_of, volume_of
+from .bridge_segments import SegmentWriter, prepared_segmentation
+
+if TYPE_CHECKING:
+    from ..volume import OrientedBox, Volume
+
+
+class SceneBridge:
+    """The :class:`~.panel_controller.Bridge` over the scene that is open in Slicer; errors are those of the parts."""
+
+    def __init__(self) -> None:
+        self._writer = SegmentWriter()
+
+    def volume(self, volume_node: Any) -> Volume:
+        """See :func:`~.bridge_geometry.volume_of`."""
+        return volume_of(volume_node)
+
+    def box(self, roi_node: Any, volume_node: Any) -> OrientedBox:
+        """See :func:`~.bridge_geometry.box_of`; volumes and boxes meet in the world, whatever transforms they have."""
+        return box_of(roi_node)
+
+    def segmentation(self, volume_node: Any, segmentation_node: Any | None) -> Any:
+        """See :func:`~.bridge_segments.prepared_segmentation`."""
+        return prepared_segmentation(volume_node, segmentation_node)
+
+    def write(
+        self,
+        segmentation_node: Any,
+        segment_id: str,
+        volume_node: Any,
+        mask: np.ndarray,
+        offset: list[int],
+        model: Mapping[str, str],
+    ) -> None:
+        """See :meth:`~.bridge_segments.SegmentWriter.write`; ``model`` has ``name`` and ``version``."""
+        algorithm = algorithm_name(model)
+        self._writer.write(segmentation_node, segment_id, volume_node, (mask, list(offset)), algorithm)
+
+    def undo(self, segmentation_node: Any) -> None:
+        """See :meth:`~.bridge_segments.SegmentWriter.undo`."""
+        self._writer.undo(segmentation_node)
+
+
+def algorithm_name(model: Mapping[str, str]) -> str:
+    """Model and version, as DICOM shall name the algorithm."""
+    return " ".join(part for part in ("MedSAMSegment", model["version"], model["name"]) if part)
