@@ -295,7 +295,7 @@ def _write(
     """Write every output once; nothing where nothing was found."""
     from ..export import Algorithm, SheetStyle, WriteOptions, output_format, write_results
     from ..export.objects import label_map
-    from ..inference.provenance import software_version
+    from ..version import SOFTWARE_VERSION
     from ..volume import Window as IntensityWindow
 
     if not objects:
@@ -311,7 +311,7 @@ def _write(
         scan.name or scan.resolve().name,
         f"{model} · {len(shown)}{rest} objects found by a grid of points",
     )
-    options = WriteOptions(labels, sheet, Algorithm(model, software_version(), automatic=True))
+    options = WriteOptions(labels, sheet, Algorithm(model, SOFTWARE_VERSION, automatic=True))
     kinds = {target: output_format(target)[0] for target in targets}
     sheets = [t for t, kind in kinds.items() if kind == "sheet" or (kind == "png" and shape[0] > 1)]
     others = [target for target in kinds if target not in sheets]

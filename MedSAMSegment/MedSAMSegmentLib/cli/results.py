@@ -56,9 +56,9 @@ def write_session(
 def algorithm_of(session: Session) -> Algorithm:
     """What computes the session's masks, as DICOM objects record it."""
     from ..export import Algorithm
-    from ..inference.provenance import software_version
+    from ..version import SOFTWARE_VERSION
 
-    return Algorithm(session.model.name, software_version(), session.model.weights)
+    return Algorithm(session.model.name, SOFTWARE_VERSION, session.model.weights)
 
 
 def exported_objects(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..version import SOFTWARE_VERSION
+
 if TYPE_CHECKING:
     from ..volume import IntensityRange, OrientedBox
     from .history import Prompts
@@ -45,7 +47,7 @@ def provenance(
     from ..prompts import BoxPrompt
 
     return {
-        "software": {"name": "medsamsegment", "version": software_version()},
+        "software": {"name": "medsamsegment", "version": SOFTWARE_VERSION},
         "model": model.as_dict(),
         "volume": volume,
         "window": {"low": float(shown.low), "high": float(shown.high)},
@@ -58,13 +60,3 @@ def provenance(
         "drawn_slices": sorted(mask.slice_index for mask in prompts.masks),
         "accepted_slices": sorted(prompts.locked()),
     }
-
-
-def software_version() -> str:
-    """Version of this package; empty when it runs from a folder that was never installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("medsamsegment")
-    except PackageNotFoundError:
-        return ""

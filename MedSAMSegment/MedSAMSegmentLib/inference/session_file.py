@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CheckpointError, InputError, MedSAMSegmentError, OutputError
 from ..prompts import BoxPrompt, LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
 from ..prompts.runs import decode_runs, encode_runs
+from ..version import SOFTWARE_VERSION
 from .history import ObjectState, Prompts
-from .provenance import ModelIdentity, software_version
+from .provenance import ModelIdentity
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def session_content(session: Session) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
-        "software": software_version(),
+        "software": SOFTWARE_VERSION,
         "volume": session.fingerprint,
         "model": session.model.as_dict(),
         "settings": session.settings.as_dict(),
