@@ -7,23 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
 
+from .worker_command import worker_command
+
 _logger = logging.getLogger(__name__)
-
-_PACKAGES = str(Path(__file__).resolve().parents[2])
-_BEGIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from MedSAMSegmentLib.slicer.worker import main; main()"
-
-
-def python_executable() -> str:
-    """Slicer's Python as a program of its own; outside Slicer the one that is running."""
-    return shutil.which("PythonSlicer") or sys.executable
 
 
 class QtTimer:
@@ -93,7 +84,8 @@ class QtTransport:
         process.connect("readyReadStandardError()", read_errors)
         process.connect("finished(int,QProcess::ExitStatus)", finished)
         process.connect("errorOccurred(QProcess::ProcessError)", failed)
-        process.start(self._python or python_executable(), ["-c", _BEGIN, _PACKAGES, folder])
+        program, *arguments = worker_command(folder, self._python)
+        process.start(program, arguments)
 
     def write(self, data: bytes) -> None:
         if self._process is not None:

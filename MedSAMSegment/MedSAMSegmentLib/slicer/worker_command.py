@@ -1,0 +1,20 @@
+"""How the worker process is started: Slicer's Python as a program of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+_PACKAGES = str(Path(__file__).resolve().parents[2])
+_BEGIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from MedSAMSegmentLib.slicer.worker import main; main()"
+
+
+def worker_command(folder: str, python: str | None = None) -> list[str]:
+    """Program and arguments.
+
+    Args:
+        folder: the exchange folder.
+        python: the interpreter; by default Slicer's, outside Slicer the one that is running.
+    """
+    return [python or shutil.which("PythonSlicer") or sys.executable, "-c", _BEGIN, _PACKAGES, folder]
