@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
-from MedSAMSegmentLib.slicer import sample_data
+from MedSAMSegmentLib.slicer import install, sample_data
 from MedSAMSegmentLib.slicer.logic import SceneSegmenter
 from MedSAMSegmentLib.slicer.panel import MedSAMSegmentPanel
 from MedSAMSegmentLib.slicer.self_test import MedSAMSegmentSelfTest
@@ -39,6 +39,7 @@ class MedSAMSegment(ScriptedLoadableModule):
 
     def _started(self) -> None:
         sample_data.register(self.resourcePath("Icons"))
+        install.resume()
 
 
 class MedSAMSegmentWidget(MedSAMSegmentPanel):

@@ -105,22 +105,15 @@ class SegmentWriter:
         Raises:
             InputError: ``NO_SEGMENT``, ``NOT_A_LABELMAP``, ``NON_LINEAR_TRANSFORM``; nothing was changed.
         """
-        grid = _reference_grid(segmentation_node, volume_node)
-        present = _content(segmentation_node, segment_id, grid)
-        to_segmentation = np.linalg.inv(to_world(segmentation_node)) @ index_to_world(volume_node)
-        if not same_grid(grid.matrix, to_segmentation) and wanted[0].size:
-            wanted = block_of(grid.resampled(oriented_image(to_segmentation, *wanted)))
-        added, removed = difference(wanted, present)
+        removed, added = segment_changes(segmentation_node, segment_id, volume_node, wanted)
         logic = self._ready(segmentation_node, volume_node)
         logic.GetSegmentEditorNode().SetSelectedSegmentID(segment_id)
         logic.SaveStateForUndo()
-        for (mask, offset), mode in ((removed, logic.ModificationModeRemove), (added, logic.ModificationModeAdd)):
-            if mask.size:
-                image = oriented_image(grid.matrix, mask, offset)
-                logic.ModifySegmentByLabelmap(
-                    segmentation_node, segment_id, image, mode, list(image.GetExtent()), False, False
-                )
-        _mark(segmentation_node.GetSegmentation().GetSegment(segment_id), algorithm)
+        for image, mode in ((removed, logic.ModificationModeRemove), (added, logic.ModificationModeAdd)):
+            if image is not None:
+                extent = list(image.GetExtent())
+                logic.ModifySegmentByLabelmap(segmentation_node, segment_id, image, mode, extent, False, False)
+        mark_algorithm(segmentation_node.GetSegmentation().GetSegment(segment_id), algorithm)
 
     def undo(self, segmentation_node: Any) -> None:
         """Take the latest :meth:`write` back, if it was to this segmentation."""
@@ -150,6 +143,37 @@ class SegmentWriter:
         self._logic.SetSourceVolumeNode(volume_node)
         _take_user_modes(editor)
         return self._logic
+
+
+def segment_changes(
+    segmentation_node: Any, segment_id: str, volume_node: Any, wanted: Block
+) -> tuple[Any | None, Any | None]:
+    """What a segment must lose and gain to become a mask, as images on the segmentation's own grid; None for nothing.
+
+    Args:
+        segmentation_node, segment_id: the segment.
+        volume_node: the scan that the mask belongs to.
+        wanted: the mask, on the scan's grid.
+
+    Raises:
+        InputError: see :meth:`SegmentWriter.write`.
+    """
+    grid = _reference_grid(segmentation_node, volume_node)
+    present = _content(segmentation_node, segment_id, grid)
+    to_segmentation = np.linalg.inv(to_world(segmentation_node)) @ index_to_world(volume_node)
+    if not same_grid(grid.matrix, to_segmentation) and wanted[0].size:
+        wanted = block_of(grid.resampled(oriented_image(to_segmentation, *wanted)))
+    added, removed = difference(wanted, present)
+    lost, gained = (
+        oriented_image(grid.matrix, mask, offset) if mask.size else None for mask, offset in (removed, added)
+    )
+    return lost, gained
+
+
+def mark_algorithm(segment: Any, algorithm: str) -> None:
+    """Say of a segment what DICOM asks where a program made it (PS3.3, C.8.20.2)."""
+    segment.SetTag("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
+    segment.SetTag("DICOM.SegmentAlgorithmName", algorithm[:_LONGEST_NAME])
 
 
 def difference(wanted: Block, present: Block) -> tuple[Block, Block]:
@@ -249,12 +273,6 @@ def _matrix_of(image: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return as_array(matrix)
-
-
-def _mark(segment: Any, algorithm: str) -> None:
-    """What DICOM asks of a segment that a program made (PS3.3, C.8.20.2)."""
-    segment.SetTag("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
-    segment.SetTag("DICOM.SegmentAlgorithmName", algorithm[:_LONGEST_NAME])
 
 
 def _editor_node() -> Any:
