@@ -84,17 +84,21 @@ class SingleBox:
                 failed(error)
 
         self.busy = True
-        if seen != self._open:
-            self._client.open_scan(volume, options, failed=end)
-            self._open = seen
-        self._client.submit("add_object", {"name": name, "box": box}, failed=end)
-        self._client.submit(
-            "segment",
-            {"names": [name], "reach": "all"},
-            done=lambda reply, payload: end(None),
-            failed=end,
-            event=event,
-        )
+        try:
+            if seen != self._open:
+                self._client.open_scan(volume, options, failed=end)
+                self._open = seen
+            self._client.submit("add_object", {"name": name, "box": box}, failed=end)
+            self._client.submit(
+                "segment",
+                {"names": [name], "reach": "all"},
+                done=lambda reply, payload: end(None),
+                failed=end,
+                event=event,
+            )
+        except MedSAMSegmentError:
+            self.busy = False
+            raise
 
     def cancel(self) -> None:
         """Stop; what was found so far is given."""
