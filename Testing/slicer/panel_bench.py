@@ -15,24 +15,19 @@ BENCH = ROOT / "Testing" / "slicer_bench"
 
 
 def start_slicer() -> Any:
-    """Slicer's scene and logics with Qt, once in a process; the test is skipped where the bench cannot run."""
+    """Slicer's scene, logics and widgets, once in a process; the test is skipped where the wheels do not exist."""
     for package in ("PySide6", "slicer"):
-        pytest.importorskip(package, reason="the bench needs PySide6-Essentials and slicer-core")
-    if not (BENCH / "slicer_app_qt.py").is_file():
-        pytest.skip("the bench is not in this checkout")
+        reason = "the bench needs slicer-core and PySide6-Essentials (extra slicer-bench) and their system libraries"
+        pytest.importorskip(package, reason=reason, exc_type=ImportError)
     if str(BENCH) not in sys.path:
         sys.path.insert(0, str(BENCH))
-    import slicer
     import slicer_app_qt
 
-    if getattr(slicer, "mrmlScene", None) is None:
-        slicer_app_qt.bootstrap_qt(slicer_python_dir=str(BENCH / "slicerpy_min"))
-        slicer.util.mainWindow = lambda: None
-    return slicer
+    return slicer_app_qt.bootstrap_qt()
 
 
 class Desktop:
-    """An open panel and a scan in the scene.
+    """The module's panel, opened, and a scan in the scene.
 
     Args:
         slicer: from :func:`start_slicer`.
@@ -41,21 +36,13 @@ class Desktop:
 
     def __init__(self, slicer: Any, phantom: Any) -> None:
         import qt
-        from MedSAMSegmentLib.slicer.panel import MedSAMSegmentPanel
-
-        class MedSAMSegmentWidget(MedSAMSegmentPanel):
-            def resourcePath(self, name: str) -> str:
-                return str(ROOT / "MedSAMSegment" / "Resources" / name)
+        import slicer_app_qt
 
         self.slicer, self.qt, self.phantom = slicer, qt, phantom
         self.matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.volume.geometry.affine
-        self.parent = slicer.qSlicerWidget()
-        self.parent.setLayout(qt.QVBoxLayout())
-        self.parent.setMRMLScene(slicer.mrmlScene)
-        self.widget = MedSAMSegmentWidget(self.parent)
-        self.widget.setup()
-        self.parent.isEntered = True
-        self.widget.enter()
+        module, _ = slicer_app_qt.load_module(ROOT / "MedSAMSegment" / "MedSAMSegment.py")
+        self.widget = slicer_app_qt.open_panel(module.MedSAMSegmentWidget)
+        self.parent = self.widget.parent
         self.parent.resize(460, 900)
         self.parent.show()
         self.begin()
