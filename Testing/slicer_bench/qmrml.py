@@ -115,7 +115,7 @@ class qMRMLNodeComboBox(QWidget):
         self._choose(node)
         return node
 
-    def _flag(name: str) -> Any:  # type: ignore[misc]  # noqa: N805
+    def _flag(name: str) -> Any:  # type: ignore[misc]
         def write(self: qMRMLNodeComboBox, value: bool) -> None:
             self._flags[name] = value
             self._fill()

@@ -2,8 +2,8 @@
 
 PythonQt differs from PySide6 in these points, which are followed here: properties are attributes (``button.text``, not
 ``button.text()``), with their setters still callable; ``name`` is the object's name; signals are connected by
-signature (``button.connect("clicked(bool)", f)``), a wrong one is an error; an attribute that Qt does not know cannot be
-set on a Qt object; file dialogs return the name only; all classes are in one namespace.
+signature (``button.connect("clicked(bool)", f)``), a wrong one is an error; an attribute that Qt does not know cannot
+be set on a Qt object; file dialogs return the name only; all classes are in one namespace.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class QtApplication(slicer_application.Application):
 
 
 def bootstrap_qt(slicer_python_dir: str | None = None) -> Any:
-    """Like :func:`slicer_application.bootstrap`, with Qt, Slicer's widgets and ``slicer.util``'s dialogs; once a process.
+    """Like :func:`slicer_application.bootstrap`, with Qt, Slicer's widgets and dialogs; once in a process.
 
     Settings are kept in a folder of their own, which goes with the process.
     """

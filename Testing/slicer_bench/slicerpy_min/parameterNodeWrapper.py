@@ -1,7 +1,7 @@
 """``slicer.parameterNodeWrapper``, as far as the extension relies on it.
 
-Parameters may be nodes, ``str``, ``bool``, ``int`` and ``float`` within a range; they live in a script node, so that they
-are saved with the scene, and widgets are bound to them by their property ``SlicerParameterName``.
+Parameters may be nodes, ``str``, ``bool``, ``int`` and ``float`` within a range; they live in a script node, so that
+they are saved with the scene, and widgets are bound to them by their property ``SlicerParameterName``.
 """
 
 from __future__ import annotations
