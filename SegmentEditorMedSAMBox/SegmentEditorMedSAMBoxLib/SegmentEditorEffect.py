@@ -159,7 +159,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):  # noqa: F405
     def _apply(self, segmentation: Any, segment: str, volume: Any, mask: Block, algorithm: str) -> None:
         """Give the mask to the segment, as one step of the editor's own undo."""
         try:
-            removed, added = segment_changes(segmentation, segment, volume, mask)
+            editor = self.scriptedEffect.parameterSetNode()
+            removed, added = segment_changes(segmentation, segment, volume, mask, editor)
         except MedSAMSegmentError as error:
             self._say(f"{error.message} {error.hint}".strip())
             return

@@ -105,9 +105,10 @@ class SegmentWriter:
         Raises:
             InputError: ``NO_SEGMENT``, ``NOT_A_LABELMAP``, ``NON_LINEAR_TRANSFORM``; nothing was changed.
         """
-        removed, added = segment_changes(segmentation_node, segment_id, volume_node, wanted)
         logic = self._ready(segmentation_node, volume_node)
-        logic.GetSegmentEditorNode().SetSelectedSegmentID(segment_id)
+        editor = logic.GetSegmentEditorNode()
+        removed, added = segment_changes(segmentation_node, segment_id, volume_node, wanted, editor)
+        editor.SetSelectedSegmentID(segment_id)
         logic.SaveStateForUndo()
         for image, mode in ((removed, logic.ModificationModeRemove), (added, logic.ModificationModeAdd)):
             if image is not None:
@@ -146,7 +147,7 @@ class SegmentWriter:
 
 
 def segment_changes(
-    segmentation_node: Any, segment_id: str, volume_node: Any, wanted: Block
+    segmentation_node: Any, segment_id: str, volume_node: Any, wanted: Block, editor_node: Any
 ) -> tuple[Any | None, Any | None]:
     """What a segment must lose and gain to become a mask, as images on the segmentation's own grid; None for nothing.
 
@@ -154,6 +155,7 @@ def segment_changes(
         segmentation_node, segment_id: the segment.
         volume_node: the scan that the mask belongs to.
         wanted: the mask, on the scan's grid.
+        editor_node: the segment editor node with the user's modes.
 
     Raises:
         InputError: see :meth:`SegmentWriter.write`.
@@ -164,6 +166,11 @@ def segment_changes(
     if not same_grid(grid.matrix, to_segmentation) and wanted[0].size:
         wanted = block_of(grid.resampled(oriented_image(to_segmentation, *wanted)))
     added, removed = difference(wanted, present)
+    inside = editor_node.GetMaskMode() == segmentation_node.EditAllowedInsideSingleSegment
+    if inside and segmentation_node.GetSegmentation().GetSegment(editor_node.GetMaskSegmentID()) is not None:
+        # In this mode the editor lets a segment be erased outside the mask, too; what is masked shall stay.
+        masked, _ = difference(removed, _content(segmentation_node, editor_node.GetMaskSegmentID(), grid))
+        _, removed = difference(masked, removed)
     lost, gained = (
         oriented_image(grid.matrix, mask, offset) if mask.size else None for mask, offset in (removed, added)
     )
