@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
@@ -41,14 +43,15 @@ def wrong_architecture(
     )
 
 
-def expected_tensors(spec: ModelSpec) -> dict[str, Tensor]:
+@lru_cache(maxsize=64)
+def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
     """Names and shapes of a model's tensors; they hold no values and take no memory."""
     import torch
 
     from ..models.build import build_model
 
     with torch.device("meta"):
-        return build_model(spec).state_dict()
+        return types.MappingProxyType(build_model(spec).state_dict())
 
 
 def differences(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
