@@ -6,6 +6,9 @@ No message ever holds a DICOM value or a patient's name: paths and numbers of th
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 
 class MedSAMSegmentError(Exception):
     """Base of all typed errors.
@@ -66,3 +69,11 @@ class CancelledError(MedSAMSegmentError):
 
     def __init__(self, message: str = "Cancelled.", hint: str = "") -> None:
         super().__init__("CANCELLED", message, hint)
+
+
+def write_failed(path: Path, error: OSError) -> OutputError:
+    """What stopped a file from being written: ``DISK_FULL`` or ``WRITE_FAILED``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError("DISK_FULL", f"There is no space left to write {path}.", "Free some space and try again.")
+    reason = error.strerror or type(error).__name__
+    return OutputError("WRITE_FAILED", f"{path} could not be written: {reason}.", "Choose another folder or name.")

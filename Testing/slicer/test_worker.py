@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from child_process import Answers, ChildTransport, ask, until
 from MedSAMSegmentLib.errors import InferenceError
 from MedSAMSegmentLib.phantom import make_phantom
+from MedSAMSegmentLib.private_folder import PREFIX, sweep
 from MedSAMSegmentLib.prompts import BoxPrompt
 from MedSAMSegmentLib.slicer.protocol import Frame, FrameReader, pack_mask, unpack_mask
 from MedSAMSegmentLib.slicer.worker_client import State, WorkerClient
-from MedSAMSegmentLib.slicer.worker_exchange import PREFIX, ExchangeFolder, read_volume, sweep
+from MedSAMSegmentLib.slicer.worker_exchange import ExchangeFolder, read_volume
 from MedSAMSegmentLib.volume import OrientedBox
 
 OPTIONS = {"model": "embedded", "device": "cpu", "settings": {}}

@@ -29,8 +29,9 @@ from dicom_damage import (
 from dicom_phantom import Phantom, write_series
 from dicom_variants import PRIVATE_WORDS, write_variant
 from MedSAMSegmentLib.errors import InputError
+from MedSAMSegmentLib.private_folder import PREFIX, private_folder, sweep
 from MedSAMSegmentLib.volume import read_volume
-from MedSAMSegmentLib.volume.readers.dicom import decoding, temporary
+from MedSAMSegmentLib.volume.readers.dicom import decoding
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
@@ -118,15 +119,15 @@ def test_what_is_unpacked_is_private_nameless_and_gone_afterwards(tmp_path: Path
 
 
 def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(scratch: Path) -> None:
-    left = scratch / f"{temporary.PREFIX}left"
+    left = scratch / f"{PREFIX}left"
     (left / "files").mkdir(parents=True)
     (left / "files" / "000000.dcm").write_bytes(b"pixels")
     (left / "lock").write_bytes(b"")
-    with temporary.passing_folder() as used:
+    with private_folder() as used:
         long_ago = time.time() - 3600
         for folder in (left, used.parent):
             os.utime(folder, (long_ago, long_ago))
-        temporary.sweep(scratch)
+        sweep(scratch)
         assert not left.exists() and used.is_dir()
         assert stat.S_IMODE(used.stat().st_mode) == 0o700
     assert list(scratch.iterdir()) == []

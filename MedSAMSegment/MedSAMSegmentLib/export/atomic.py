@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, write_failed
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes[-2:]), dir=folder)
         os.close(handle)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise write_failed(path, error) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -42,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise write_failed(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -58,10 +57,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError("DISK_FULL", f"There is no space left to write {path}.", "Free some space and try again.")
-    reason = error.strerror or type(error).__name__
-    return OutputError("WRITE_FAILED", f"{path} could not be written: {reason}.", "Choose another folder or name.")

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import write_failed
+from ..private_folder import keep, not_empty, private_folder
 from .backoff import with_retries
 from .client import ArchiveClient
 from .failures import PacsError
-from .private_folder import keep, not_empty, private_folder, write_failed
 from .query import InstanceReference, check_uid, query_for, references
 
 #: More objects than this are not fetched: the reader of series would not take them either.

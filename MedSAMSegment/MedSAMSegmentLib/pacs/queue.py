@@ -25,10 +25,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutputError, UsageError
+from ..errors import OutputError, UsageError, write_failed
+from ..private_folder import locked
 from .failures import PacsError
 from .objects import ObjectFacts
-from .private_folder import locked, write_failed
 
 WAITING, SENDING, ACCEPTED, VERIFIED, REFUSED, DIFFERS = (
     "waiting",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, MedSAMSegmentError
+from ..private_folder import private_folder
 from .backoff import pauses, with_retries
 from .client import ArchiveClient
 from .comparison import differences
 from .configuration import Archive
 from .failures import PacsError, quiet
 from .objects import LABELMAP_SEGMENTATION, ObjectFacts, read_facts
-from .private_folder import private_folder
 from .query import InstanceReference, Query
 from .queue import ACCEPTED, DIFFERS, OPEN, REFUSED, SENDING, VERIFIED, WAITING, Entry, SendQueue
 from .references import Move, write_with_moved_references

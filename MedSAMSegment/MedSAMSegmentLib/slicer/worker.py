@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import InferenceError, MedSAMSegmentError
+from ..private_folder import PREFIX
 from .protocol import VERSION, Frame, FrameReader
-from .worker_exchange import PREFIX
 
 _READ_BYTES = 1 << 16
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..private_folder import PrivateFolder
 
 if TYPE_CHECKING:
     from ..volume import Volume
 
-PREFIX = "medsamsegment-worker-"
-_LOCK = "lock"
 _STEP_BYTES = 4 << 20
 """Written at a time: a few milliseconds, so that the GUI never waits."""
-_YOUNG_SECONDS = 60.0
-"""A folder without a lock may be just being made."""
 
 
 class ExchangeFolder:
@@ -38,37 +31,29 @@ class ExchangeFolder:
     Args:
         root: where to make it; the system's temporary folder by default.
 
+    Attributes:
+        path: the folder; the worker removes it when Slicer is gone.
+
     Raises:
-        OutputError: ``NO_EXCHANGE_FOLDER``.
+        OutputError: ``NO_FOLDER``, ``DISK_FULL``, ``NO_TEMPORARY_FOLDER``.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        parent = Path(tempfile.gettempdir() if root is None else root)
-        sweep(parent)
+        self._folder = PrivateFolder(root)
+        self.path = self._folder.path
         self._count = 0
-        try:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            self._lock = open(self.path / _LOCK, "wb")  # noqa: SIM115  (held as long as this object)
-            _try_lock(self._lock.fileno())
-        except OSError as error:
-            raise OutputError(
-                "NO_EXCHANGE_FOLDER",
-                f"There is no room for temporary files: {error.strerror}.",
-                "Check the temporary folder, its permissions and the space left.",
-            ) from error
 
     def writer(self, volume: Volume) -> VolumeWriter:
         """Begin to write a volume; the one before is removed."""
-        for file in self.path.glob("volume-*"):
+        for file in self._folder.files.glob("volume-*"):
             with contextlib.suppress(OSError):
                 file.unlink()
         self._count += 1
-        return VolumeWriter(self.path / f"volume-{self._count}.raw", volume)
+        return VolumeWriter(self._folder.files / f"volume-{self._count}.raw", volume)
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""
-        self._lock.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._folder.remove()
 
 
 class VolumeWriter:
@@ -137,45 +122,4 @@ def read_volume(description: Mapping[str, Any]) -> Volume:
     return Volume(voxels, Geometry((shape[0], shape[1], shape[2]), affine), modality)
 
 
-def sweep(root: str | os.PathLike[str]) -> None:
-    """Remove the folders in ``root`` whose owners are gone."""
-    for folder in Path(root).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()):
-                continue
-            lock = folder / _LOCK
-            if not lock.exists():
-                if time.time() - folder.stat().st_mtime > _YOUNG_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
-                continue
-            with open(lock, "r+b") as file:
-                free = _try_lock(file.fileno())
-            if free:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
 _BINARY = getattr(os, "O_BINARY", 0)
-
-if sys.platform == "win32":
-
-    def _try_lock(descriptor: int) -> bool:
-        """Take the lock if nobody has it; it is given back when the file is closed or the process ends."""
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _try_lock(descriptor: int) -> bool:
-        """Take the lock if nobody has it; it is given back when the file is closed or the process ends."""
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

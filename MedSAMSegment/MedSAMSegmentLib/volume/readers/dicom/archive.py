@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import stat
 import zipfile
@@ -9,7 +10,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from ....errors import InputError, MedSAMSegmentError
-from .temporary import folder_for_this_process
+from ....private_folder import PrivateFolder
 
 MOST_MEMBERS = 20_000
 LARGEST_MEMBER = 2 << 30
@@ -32,7 +33,7 @@ def unpack(archive: Path) -> Path:
     Raises:
         InputError: ``UNSAFE_ARCHIVE`` (a name that leads out of the archive, encryption), ``BOMB``, ``TOO_MANY_FILES``,
             ``UNREADABLE`` (damaged), ``NO_SPACE``.
-        OutputError: ``NO_TEMPORARY_FOLDER``.
+        OutputError: ``NO_TEMPORARY_FOLDER``, ``DISK_FULL``.
     """
     status = archive.stat()
     key = (str(archive.resolve()), status.st_size, status.st_mtime_ns)
@@ -42,8 +43,9 @@ def unpack(archive: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as source:
             members = _checked(source, status.st_size)
-            folder = folder_for_this_process()
-            _unpack(source, members, folder, status.st_size)
+            folder = PrivateFolder()
+            atexit.register(folder.remove)
+            _unpack(source, members, folder.files, status.st_size)
     except MedSAMSegmentError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError):
@@ -52,8 +54,8 @@ def unpack(archive: Path) -> Path:
         raise InputError(
             "NO_SPACE", f"{archive.name} cannot be unpacked.", "Free some space in the temporary folder."
         ) from None
-    _unpacked[key] = folder
-    return folder
+    _unpacked[key] = folder.files
+    return folder.files
 
 
 def _checked(source: zipfile.ZipFile, stored: int) -> list[zipfile.ZipInfo]:

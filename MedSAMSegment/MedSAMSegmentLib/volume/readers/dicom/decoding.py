@@ -16,8 +16,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....private_folder import private_folder
 from .frames import BY_GDCM, FrameError, FrameRequest
-from .temporary import passing_folder
 
 #: Seconds that a child may take to start, and for each frame besides a share for its size.
 _START_SECONDS = 60.0
@@ -44,7 +44,7 @@ def decode_frames(requests: Sequence[FrameRequest], syntaxes: set[str]) -> Itera
             NO_DECODER when it could not be started.
     """
     libraries = ["numpy", "pydicom.pixels"] + (["SimpleITK"] if syntaxes & set(BY_GDCM) else [])
-    with passing_folder() as scratch:
+    with private_folder() as scratch:
         job = {
             "requests": [request.as_plain() for request in requests],
             "scratch": str(scratch),
