@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from MedSAMSegmentLib.phantom import Phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "Testing" / "slicer_bench"
@@ -34,7 +39,7 @@ class Desktop:
         phantom: the computed scan.
     """
 
-    def __init__(self, slicer: Any, phantom: Any) -> None:
+    def __init__(self, slicer: Any, phantom: Phantom) -> None:
         import qt
         import slicer_app_qt
 
@@ -95,6 +100,13 @@ class Desktop:
     def to_ras(self, index: np.ndarray) -> np.ndarray:
         return self.matrix[:3, :3] @ index + self.matrix[:3, 3]
 
+    def inside(self, name: str) -> np.ndarray:
+        """A voxel deep inside an organ, index (i, j, k)."""
+        from scipy import ndimage
+
+        depth = ndimage.distance_transform_edt(self.phantom.mask(name), self.phantom.volume.geometry.spacing_kji)
+        return np.array(np.unravel_index(int(depth.argmax()), depth.shape)[::-1], dtype=float)
+
     def put_box(self, roi: Any, name: str) -> None:
         """Put a ROI node around an organ."""
         low, high = (self.to_ras(corner) for corner in self.corners(name))
@@ -129,7 +141,47 @@ class Desktop:
     def worker_process(self) -> int:
         return self.controller._transport.process_id
 
+    def watch_stalls(self) -> Stalls:
+        return Stalls(self.qt)
+
     def close(self) -> None:
         self.widget.exit()
         self.widget.cleanup()
         self.parent.close()
+
+
+class Stalls:
+    """How long the event loop was away between two ticks of a timer, seconds; begins at once.
+
+    Attributes:
+        wall: by the clock.
+        own: processor time of the GUI's thread: what other programs take of the machine does not count.
+    """
+
+    def __init__(self, qt: Any) -> None:
+        self.wall: list[float] = []
+        self.own: list[float] = []
+        self._last = time.perf_counter(), time.thread_time()
+        self._timer = qt.QTimer()
+        self._timer.connect("timeout()", self._tick)
+        self._timer.start(5)
+
+    def _tick(self) -> None:
+        now = time.perf_counter(), time.thread_time()
+        self.wall.append(now[0] - self._last[0])
+        self.own.append(now[1] - self._last[1])
+        self._last = now
+
+    def stop(self) -> None:
+        self._timer.stop()
+
+
+@functools.cache
+def shared_desktop() -> Desktop:
+    """One open panel for all tests of a process, over a scan of 40 slices; its worker goes with the process."""
+    slicer = start_slicer()
+    from MedSAMSegmentLib.phantom import make_phantom, phantom_geometry
+
+    desktop = Desktop(slicer, make_phantom(0, phantom_geometry((40, 180, 180), (2.0, 2.0, 5.0))))
+    atexit.register(desktop.close)
+    return desktop

@@ -33,7 +33,8 @@ class _Observing:
 
     def observe(self, subject: Any, events: tuple[Any, ...], callback: Callable[[], None]) -> None:
         for event in events:
-            self._tags.append((subject, subject.AddObserver(event, lambda caller, name: callback())))
+            # After the nodes' own observers.
+            self._tags.append((subject, subject.AddObserver(event, lambda caller, name: callback(), -1.0)))
 
     def stop(self) -> None:
         for subject, tag in self._tags:
