@@ -119,17 +119,18 @@ def test_what_is_unpacked_is_private_nameless_and_gone_afterwards(tmp_path: Path
 
 
 def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(scratch: Path) -> None:
-    left = scratch / f"{PREFIX}left"
-    (left / "files").mkdir(parents=True)
-    (left / "files" / "000000.dcm").write_bytes(b"pixels")
-    (left / "lock").write_bytes(b"")
     with private_folder() as used:
-        long_ago = time.time() - 3600
-        for folder in (left, used.parent):
-            os.utime(folder, (long_ago, long_ago))
+        left, being_made = scratch / f"{PREFIX}left", scratch / f"{PREFIX}without-a-lock-yet"
+        (left / "files").mkdir(parents=True)
+        (left / "files" / "000000.dcm").write_bytes(b"pixels")
+        (left / "lock").write_bytes(b"")
+        being_made.mkdir()
         sweep(scratch)
-        assert not left.exists() and used.is_dir()
-        assert stat.S_IMODE(used.stat().st_mode) == 0o700
+        assert not left.exists() and being_made.is_dir() and used.is_dir()
+        assert stat.S_IMODE(used.stat().st_mode) == stat.S_IMODE(used.parent.stat().st_mode) == 0o700
+        long_ago = time.time() - 3600
+        os.utime(being_made, (long_ago, long_ago))
+        sweep(scratch)
     assert list(scratch.iterdir()) == []
 
 
