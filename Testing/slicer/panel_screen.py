@@ -101,7 +101,7 @@ class Screen:
     def _pull_face(self, roi: Any, side: int, height: float) -> None:
         """Pull the upper (1) or lower (-1) face of a box to a height, RAS mm, by its handle in the coronal view."""
         centre = np.array(roi.GetCenter())
-        face = centre + [0, 0, side * roi.GetSize()[2] / 2]
+        face = centre + np.array([0, 0, side * roi.GetSize()[2] / 2])
         # Three pixels off its middle, where there is another handle, too.
         start, end = (self.coronal.to_screen(np.array([*centre[:2], z])) + 3 for z in (face[2], height))
         self.drag(self.coronal, start, end)

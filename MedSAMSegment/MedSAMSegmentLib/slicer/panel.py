@@ -238,17 +238,17 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.objectsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._selected)
 
     def _make_shortcuts(self) -> None:
-        """Keys that work only while the panel is open."""
+        """Keys that work only while the panel is open; single letters belong to the views (B and F turn the slices)."""
         if self._shortcuts:
             return
         ui = self.ui
         for keys, button in (
-            ("B", ui.drawBoxButton),
-            ("S", ui.segmentButton),
-            ("W", ui.weakestButton),
-            ("P", ui.insideButton),
-            ("N", ui.outsideButton),
-            ("A", ui.acceptSliceButton),
+            ("Shift+B", ui.drawBoxButton),
+            ("Shift+S", ui.segmentButton),
+            ("Shift+W", ui.weakestButton),
+            ("Shift+P", ui.insideButton),
+            ("Shift+N", ui.outsideButton),
+            ("Shift+A", ui.acceptSliceButton),
             ("Ctrl+Shift+Z", ui.undoButton),
             ("Ctrl+Shift+Y", ui.redoButton),
         ):
@@ -268,7 +268,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _parameters_changed(self, caller: Any = None, event: Any = None) -> None:
         if self._parameters is None or self.controller is None:
             return
-        self.controller.volume_chosen()
+        self.controller.nodes_chosen()
         values = self._setting_values()
         if values != self._settings:
             self._settings = values
@@ -298,7 +298,11 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _draw_box(self) -> None:
         assert self.controller is not None
-        self._begin_placing(self.controller.draw_box(), None)
+        was_this = self._place_button is self.ui.drawBoxButton
+        scene.stop_placing()
+        if not was_this:
+            self._begin_placing(self.controller.draw_box(), self.ui.drawBoxButton)
+        self.refresh()
 
     def _correct(self, button: Any, role: str, positive: bool) -> None:
         assert self.controller is not None
@@ -421,9 +425,9 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.segmentButton.setText(_("Cancel") if busy else _("Segment"))
             ui.segmentButton.setEnabled(busy or controller.ready)
             ui.segmentButton.setToolTip(
-                _("Stop; what was found so far is kept. (S)")
+                _("Stop; what was found so far is kept. (Shift+S)")
                 if busy
-                else _("Segment all objects that are new or were changed. (S)")
+                else _("Segment all objects that are new or were changed. (Shift+S)")
                 if controller.ready
                 else _("Choose a volume and draw a box first.")
             )
@@ -464,7 +468,8 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node.GetID() not in self._boxes:
                 self._boxes.add(node.GetID())
                 self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._box_moved)
-            if segmentation is not None:
+            # Of a scene that was loaded, the states that were saved hold until the scan is open.
+            if segmentation is not None and controller.opened is not None:
                 _show_status(segmentation, node.GetAttribute(scene.SEGMENT), controller)
         name = controller.selected
         there = segmentation is not None and segmentation.GetSegmentation().GetSegment(name) is not None
@@ -484,7 +489,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _refresh_corrections(self, controller: PanelController) -> None:
         ui = self.ui
-        selected = controller.selected in controller.objects and not controller.busy
+        selected = controller.correctable and not controller.busy
         segmented = selected and bool(controller.scores.get(controller.selected))
         clicks = controller.understands("points")
         for button in (ui.insideButton, ui.outsideButton, ui.scribbleButton, ui.outsideScribbleButton):
@@ -492,9 +497,11 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.sliceBoxButton.setEnabled(selected)
         for button in (ui.acceptSliceButton, ui.acceptAllButton):
             button.setEnabled(segmented)
-        ui.releaseButton.setEnabled(selected and bool(controller.objects[controller.selected]["accepted"]))
+        accepted = controller.objects.get(controller.selected, {}).get("accepted", ())
+        ui.releaseButton.setEnabled(selected and (bool(accepted) or controller.opened is None))
         ui.removeButton.setEnabled(selected)
         for button in (
+            ui.drawBoxButton,
             ui.insideButton,
             ui.outsideButton,
             ui.scribbleButton,

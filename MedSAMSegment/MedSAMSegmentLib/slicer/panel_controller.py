@@ -97,6 +97,9 @@ class PanelController:
         self._parameters: Any = None
         self._volume: Volume | None = None
         self._volume_node: Any = None
+        self._seen: tuple[Any, ...] = ()
+        self._axis: int | None = None
+        self._chosen: tuple[Any, Any] = (None, None)
         self._sent_boxes: dict[str, dict[str, Any]] = {}
         self._writes: list[list[_Written]] = []
         self._undone: list[list[_Written]] = []
@@ -111,10 +114,17 @@ class PanelController:
         """Work with another parameter node: of the panel that was opened, or of a scene that was loaded."""
         self.forget()
         self._parameters = parameters
-        if parameters is not None:
-            kept = json.loads(parameters.scores) if parameters.scores else {}
-            self.scores = {name: {int(k): value for k, value in row.items()} for name, row in kept.items()}
+        self._chosen = (None, None) if parameters is None else (parameters.inputVolume, parameters.segmentation)
+        self._recall()
         self._changed()
+
+    def _recall(self) -> None:
+        """What is kept with the chosen segmentation."""
+        kept = None if self._parameters is None else scene.remembered(self._parameters.segmentation)[1]
+        known = json.loads(kept) if kept else {"axis": None, "scores": {}}
+        self._axis = known["axis"]
+        self.scores = {name: {int(k): value for k, value in row.items()} for name, row in known["scores"].items()}
+        self.selected = next(iter(self.scores), "")
 
     def forget(self) -> None:
         """Let the scan go; whatever is under way is stopped and changes nothing any more."""
@@ -123,7 +133,7 @@ class PanelController:
         self.client.close_scan()
         self._preview.remove()
         self._when_open = None
-        self.opened, self._volume, self._volume_node = None, None, None
+        self.opened, self._volume, self._volume_node, self._axis = None, None, None, None
         self.objects, self.scores, self._sent_boxes = {}, {}, {}
         self._writes, self._undone, self._forgotten = [], [], {}
         self.fraction = None
@@ -133,13 +143,24 @@ class PanelController:
         self.forget()
         self.client.shut_down()
 
-    def volume_chosen(self) -> None:
-        """Another volume: objects of the one before stay in the scene, as they are."""
-        if self._volume_node is not None and self._parameters.inputVolume is not self._volume_node:
-            parameters = self._parameters
-            self.forget()
-            parameters.session = parameters.scores = ""
-        self._changed()
+    def nodes_chosen(self) -> None:
+        """Another volume or segmentation: the objects of the one before stay in the scene, and come back with it."""
+        parameters = self._parameters
+        volume, segmentation = parameters.inputVolume, parameters.segmentation
+        if (volume, segmentation) == self._chosen:
+            return
+        if volume is not self._chosen[0] and segmentation is not None:
+            of = scene.segmented_volume(segmentation)
+            if of is not None and of is not volume:
+                segmentation = None if volume is None else scene.segmentation_of(volume)
+        self.forget()
+        self._choose_segmentation(segmentation)
+        self._recall()
+
+    def _choose_segmentation(self, segmentation: Any | None) -> None:
+        """Choose one with no further ado."""
+        self._chosen = (self._parameters.inputVolume, segmentation)
+        self._parameters.segmentation = segmentation
 
     def settings_changed(self) -> None:
         """Model, device or settings: objects keep their prompts and are segmented anew when asked to."""
@@ -160,12 +181,15 @@ class PanelController:
         node = None if self._parameters is None else self._parameters.inputVolume
         if node is None:
             return self._say(_("Choose a volume first."), failed=True)
-        if self._volume is not None and node is self._volume_node:
-            return True
         try:
             volume = self._bridge.volume(node)
-            state = json.loads(self._parameters.session) if self._parameters.session else None
-            self._volume, self._volume_node = volume, node
+            seen = (node.GetID(), node.GetImageData().GetMTime(), volume.geometry.affine.tobytes())
+            if self._volume is not None and seen == self._seen:
+                return True
+            session = scene.remembered(self._parameters.segmentation)[0]
+            state = json.loads(session) if session else None
+            self.opened = None
+            self._volume, self._volume_node, self._seen = volume, node, seen
             self.client.open_scan(volume, worker_options(self._parameters), state, self._has_opened, self._not_opened)
         except MedSAMSegmentError as error:
             self._volume = self._volume_node = None
@@ -174,7 +198,7 @@ class PanelController:
         return True
 
     def _has_opened(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        self.opened = reply
+        self.opened, self._axis = reply, int(reply["axis"])
         if not self._parameters.limitRange:
             self._parameters.firstSlice, self._parameters.lastSlice = 0, int(reply["slices"]) - 1
         self._heard(reply, payload)
@@ -184,16 +208,25 @@ class PanelController:
 
     def _not_opened(self, error: MedSAMSegmentError) -> None:
         self._volume = self._volume_node = self._when_open = None
-        if error.code == "OTHER_SCAN":
-            # The voxels were edited, or another volume was chosen: prompts that clicks made do not fit any more.
-            self._parameters.session = self._parameters.scores = ""
+        if error.code == "OTHER_SCAN" and self._parameters.segmentation is not None:
+            # The volume was edited or moved: what was clicked in it does not fit any more.
+            self.objects, self.scores, self._sent_boxes = {}, {}, {}
+            scene.remember(self._parameters.segmentation, None, None)
         self._has_failed(error)
 
     # ---- boxes -----------------------------------------------------------------------------------------------------
 
     def boxes(self) -> list[Any]:
-        """The ROI nodes of all objects of this volume."""
-        return [node for node in scene.nodes_with_role("box") if node.GetAttribute(scene.SEGMENT)]
+        """The ROI nodes of all objects of the chosen segmentation."""
+        return [node for node in self._all_boxes() if not node.GetAttribute(scene.REMOVED)]
+
+    def _all_boxes(self) -> list[Any]:
+        """Also those of objects that undo may bring back."""
+        segmentation = None if self._parameters is None else self._parameters.segmentation
+        if segmentation is None:
+            return []
+        nodes = [node for node in scene.nodes_with_role("box") if node.GetAttribute(scene.SEGMENT)]
+        return [node for node in nodes if node.GetNodeReference(scene.SEGMENTATION) is segmentation]
 
     def box_of(self, name: str) -> Any | None:
         """The ROI node of an object."""
@@ -222,10 +255,11 @@ class PanelController:
             slicer.mrmlScene.RemoveNode(node)
             self._has_failed(error)
             return
-        self._parameters.segmentation = segmentation
+        self._choose_segmentation(segmentation)
         number = segmentation.GetSegmentation().GetNumberOfSegments() + 1
         name = segmentation.GetSegmentation().AddEmptySegment("", _("Object {number}").format(number=number))
         node.SetAttribute(scene.SEGMENT, name)
+        node.SetNodeReferenceID(scene.SEGMENTATION, segmentation.GetID())
         colour = segmentation.GetSegmentation().GetSegment(name).GetColor()
         node.GetDisplayNode().SetSelectedColor(*colour)
         node.GetDisplayNode().SetColor(*colour)
@@ -255,7 +289,7 @@ class PanelController:
 
     def remove(self, name: str) -> None:
         """Forget an object with its box and its segment; can be undone."""
-        if name in self.objects:
+        if name in self.objects or (self.correctable and self.open()):
             self._step("remove_object", {"name": name}, self._has_failed)
 
     def _box(self, node: Any) -> dict[str, Any]:
@@ -339,7 +373,7 @@ class PanelController:
     def _has_segment(self, name: str) -> None:
         """Make the segment of an object again if the user deleted it."""
         segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
-        self._parameters.segmentation = segmentation
+        self._choose_segmentation(segmentation)
         if segmentation.GetSegmentation().GetSegment(name) is None:
             segmentation.GetSegmentation().AddEmptySegment(name, name)
 
@@ -391,7 +425,6 @@ class PanelController:
             self._writes[-1].append((header, payload))
         self._undone.clear()
         self.scores[name] = _scores(header)
-        self._parameters.scores = json.dumps(self.scores)
         if 0 in header["mask"]["shape"]:
             self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
         else:
@@ -421,6 +454,11 @@ class PanelController:
 
     # ---- corrections -----------------------------------------------------------------------------------------------
 
+    @property
+    def correctable(self) -> bool:
+        """Whether there is a selected object that corrections can be for; after a scene was loaded, too."""
+        return self.selected in self.objects or (self.opened is None and self.selected in self.scores)
+
     def understands(self, prompt: str) -> bool:
         """Whether the chosen model was trained with ``"points"``; unknown before it is open."""
         return self.opened is None or prompt in self.opened["understands"]
@@ -439,6 +477,9 @@ class PanelController:
 
     def drawn(self, node: Any) -> None:
         """A correction is drawn (or given up): tell the worker and segment the object again."""
+        if self.opened is None and self.open():
+            self._when_open = lambda: self.drawn(node)
+            return
         role, positive = node.GetAttribute(scene.ROLE), node.GetAttribute(scene.POSITIVE) == "1"
         points = scene.control_points(node)
         name, opened = self.selected, self.opened
@@ -458,23 +499,25 @@ class PanelController:
 
     def accept(self, slices: list[int] | None = None) -> None:
         """Lock slices of the selected object, by default all: corrections elsewhere leave them alone."""
-        if self.selected in self.objects:
+        if self.correctable and self.open():
             self._step("accept", {"name": self.selected, "slices": slices}, self._has_failed)
 
     def release(self, slices: list[int] | None = None) -> None:
         """Unlock slices of the selected object, by default all."""
-        if self.selected in self.objects:
+        if self.correctable and self.open():
             self._step("release", {"name": self.selected, "slices": slices}, self._has_failed)
 
     def shown_slice(self) -> int | None:
         """The slice that the user looks at."""
-        if self.opened is None or self._volume_node is None:
+        volume_node = None if self._parameters is None else self._parameters.inputVolume
+        if self._axis is None or volume_node is None:
             return None
-        return scene.current_slice(self._volume_node, self.opened["axis"])
+        return scene.current_slice(volume_node, self._axis)
 
     def show_slice(self, index: int) -> None:
-        if self.opened is not None and self._volume_node is not None:
-            scene.show_slice(self._volume_node, self.opened["axis"], index)
+        volume_node = None if self._parameters is None else self._parameters.inputVolume
+        if self._axis is not None and volume_node is not None:
+            scene.show_slice(volume_node, self._axis, index)
 
     def weakest_slices(self, name: str) -> list[int]:
         """The slices of an object, the least trustworthy first; accepted ones are left out."""
@@ -583,13 +626,15 @@ class PanelController:
         if self._parameters is None or "objects" not in reply:
             return
         self.objects = dict(reply["objects"])
-        self._parameters.session = json.dumps(reply["state"])
         boxes = {item["name"]: item["box"] for item in reply["state"]["objects"]}
         for name, box in boxes.items():
             if box is not None:
                 self._sent_boxes.setdefault(name, box)
         self._sent_boxes = {name: box for name, box in self._sent_boxes.items() if name in boxes}
         self._follow(set(boxes))
+        if self._parameters.segmentation is not None:
+            scores = json.dumps({"axis": self._axis, "scores": self.scores})
+            scene.remember(self._parameters.segmentation, json.dumps(reply["state"]), scores)
         self._changed()
 
     def _follow(self, names: set[str]) -> None:
@@ -597,10 +642,11 @@ class PanelController:
         segmentation = (
             None if self._parameters.segmentation is None else self._parameters.segmentation.GetSegmentation()
         )
-        for node in self.boxes():
+        for node in self._all_boxes():
             name = node.GetAttribute(scene.SEGMENT)
             there = name in names
-            node.GetDisplayNode().SetVisibility(there)
+            if there == bool(node.GetAttribute(scene.REMOVED)):
+                scene.show_box(node, there)
             segment = None if segmentation is None else segmentation.GetSegment(name)
             if not there and segment is not None:
                 self._forgotten[name] = (segment.GetName(), segment.GetColor())

@@ -10,11 +10,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 @parameterNodeWrapper
 class PanelParameters:
-    """See the tooltips of the panel for what each one means.
-
-    ``session`` is what the user said about the scan (boxes, clicks, accepted slices ...) as a session file says it, and
-    ``scores`` the confidence of every slice of every object; both JSON.
-    """
+    """See the tooltips of the panel for what each one means.  What was said about objects is kept with segmentations."""
 
     inputVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
@@ -38,8 +34,6 @@ class PanelParameters:
     smooth: bool = True
     keepComponent: bool = True
     fillHoles: bool = True
-    session: str = ""
-    scores: str = ""
 
 
 def worker_options(parameters: Any) -> dict[str, Any]:

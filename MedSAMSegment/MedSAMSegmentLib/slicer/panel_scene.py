@@ -21,7 +21,15 @@ ROLE = "MedSAMSegment.Role"
 SEGMENT = "MedSAMSegment.SegmentID"
 """Node attribute of a box: the segment that it belongs to."""
 
+SEGMENTATION = "MedSAMSegment.Segmentation"
+"""Node reference of a box: the segmentation that its segment is in."""
+
+REMOVED = "MedSAMSegment.Removed"
+"""Node attribute of a box whose object was taken away and may come back by undo."""
+
 POSITIVE = "MedSAMSegment.Positive"
+
+_SESSION, _SCORES = "MedSAMSegment.Session", "MedSAMSegment.Scores"
 
 _FLAT = 0.25
 """A box thinner than this fraction of its other sides was drawn on one slice and says nothing of the depth."""
@@ -82,6 +90,14 @@ def nodes_with_role(role: str) -> list[Any]:
     return [node for node in nodes if node.GetAttribute(ROLE) == role]
 
 
+def show_box(node: Any, there: bool) -> None:
+    """Hide the box of an object that was taken away, or show it again; a hidden one is not saved with the scene."""
+    node.SetAttribute(REMOVED, None if there else "1")
+    node.SetHideFromEditors(not there)
+    node.SetSaveWithScene(there)
+    node.GetDisplayNode().SetVisibility(there)
+
+
 def control_points(node: Any) -> np.ndarray:
     """World positions of all placed points of a markups node, (n, 3) RAS mm."""
     points = []
@@ -101,6 +117,34 @@ def give_depth(roi: Any) -> None:
     if size[thin] < _FLAT * others.min():
         size[thin] = others.min()
         roi.SetSize(*size)
+
+
+# ---- segmentations -------------------------------------------------------------------------------------------------
+
+
+def segmentation_of(volume_node: Any) -> Any | None:
+    """The latest segmentation of a volume that the panel has worked on."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    found = [node for node in nodes if node.GetAttribute(_SESSION) and segmented_volume(node) is volume_node]
+    return found[-1] if found else None
+
+
+def segmented_volume(segmentation: Any) -> Any | None:
+    """The volume whose grid a segmentation has."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def remember(segmentation: Any, session: str | None, scores: str | None) -> None:
+    """Keep with a segmentation what the user said about its objects and how sure the network was; JSON."""
+    segmentation.SetAttribute(_SESSION, session)
+    segmentation.SetAttribute(_SCORES, scores)
+
+
+def remembered(segmentation: Any | None) -> tuple[str, str]:
+    """Session and scores, see :func:`remember`; empty where there are none."""
+    if segmentation is None:
+        return "", ""
+    return segmentation.GetAttribute(_SESSION) or "", segmentation.GetAttribute(_SCORES) or ""
 
 
 # ---- positions and slices ------------------------------------------------------------------------------------------
