@@ -149,6 +149,7 @@ def test_failures_say_why_and_leave_the_scene_as_it_was(slicer, segmenter, phant
     point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "point")
     far = box(slicer, phantom, "spleen")
     far.SetCenter(900, 900, 900)
+    scan.SetAndObserveDisplayNodeID(None)
     before = content(slicer)
     for kind, code, call in (
         (UsageError, "NO_OBJECTS", lambda: segmenter.segment(scan, [])),
