@@ -332,6 +332,34 @@ def test_the_editors_mask_and_intensity_range_hold(neighbours):
     assert np.array_equal(neighbours.now()["mine"], neighbours.new)
 
 
+def test_several_undos_go_back_step_by_step(neighbours):
+    steps = [neighbours.now()]
+    for shift in (0, 2, 5):
+        neighbours.new = np.roll(neighbours.new, shift, axis=1)
+        neighbours.write()
+        steps.append(neighbours.now())
+    for expected in reversed(steps[:-1]):
+        neighbours.bridge.undo(neighbours.node)
+        now = neighbours.now()
+        assert all(np.array_equal(now[name], expected[name]) for name in now)
+    neighbours.bridge.undo(neighbours.node)  # there is nothing left to take back
+    assert np.array_equal(neighbours.now()["mine"], steps[0]["mine"])
+
+
+def test_undo_keeps_what_was_edited_by_hand_since(neighbours):
+    before = neighbours.now()
+    neighbours.write()
+    painted = before["beside"].copy()
+    painted[0, 0:4, 0:4] = True
+    neighbours.slicer.util.updateSegmentBinaryLabelmapFromArray(
+        painted.astype(np.uint8), neighbours.node, neighbours.ids["beside"], neighbours.scan
+    )
+    neighbours.bridge.undo(neighbours.node)
+    after = neighbours.now()
+    assert np.array_equal(after["beside"], painted)
+    assert all(np.array_equal(after[name], before[name]) for name in ("mine", "across", "hidden"))
+
+
 def test_only_what_changes_is_written(neighbours):
     from MedSAMSegmentLib.slicer.bridge_segments import segment_changes
 

@@ -91,6 +91,7 @@ class SegmentWriter:
     def __init__(self) -> None:
         self._logic: Any = None
         self._history: Any = None
+        self._written: list[_Written] = []
 
     def write(self, segmentation_node: Any, segment_id: str, volume_node: Any, wanted: Block, algorithm: str) -> None:
         """Make a mask the segment's content, as one step that can be undone.
@@ -109,17 +110,35 @@ class SegmentWriter:
         editor = logic.GetSegmentEditorNode()
         removed, added = segment_changes(segmentation_node, segment_id, volume_node, wanted, editor)
         editor.SetSelectedSegmentID(segment_id)
+        follows = bool(self._written) and self._written[-1].stamp == _stamp(segmentation_node)
         logic.SaveStateForUndo()
+        self._change(segmentation_node, segment_id, removed, added)
+        mark_algorithm(segmentation_node.GetSegmentation().GetSegment(segment_id), algorithm)
+        self._written.append(_Written(segment_id, removed, added, follows, _stamp(segmentation_node)))
+        del self._written[:-_UNDO_STATES]
+
+    def undo(self, segmentation_node: Any) -> None:
+        """Take the latest :meth:`write` back, if it was to this segmentation.
+
+        Where someone edited segments since, only what was written is taken back, and their work stays.
+        """
+        if self._logic is None or self._logic.GetSegmentationNode() is not segmentation_node or not self._written:
+            return
+        written = self._written.pop()
+        if _stamp(segmentation_node) == written.stamp:
+            self._logic.Undo()
+            if written.follows and self._written:
+                self._written[-1].stamp = _stamp(segmentation_node)
+        elif segmentation_node.GetSegmentation().GetSegment(written.segment_id) is not None:
+            _edit_everywhere(self._logic.GetSegmentEditorNode())
+            self._change(segmentation_node, written.segment_id, written.added, written.removed)
+
+    def _change(self, segmentation_node: Any, segment_id: str, removed: Any | None, added: Any | None) -> None:
+        logic = self._logic
         for image, mode in ((removed, logic.ModificationModeRemove), (added, logic.ModificationModeAdd)):
             if image is not None:
                 extent = list(image.GetExtent())
                 logic.ModifySegmentByLabelmap(segmentation_node, segment_id, image, mode, extent, False, False)
-        mark_algorithm(segmentation_node.GetSegmentation().GetSegment(segment_id), algorithm)
-
-    def undo(self, segmentation_node: Any) -> None:
-        """Take the latest :meth:`write` back, if it was to this segmentation."""
-        if self._logic is not None and self._logic.GetSegmentationNode() is segmentation_node:
-            self._logic.Undo()
 
     def _ready(self, segmentation_node: Any, volume_node: Any) -> Any:
         """The editor logic for these nodes, set as the user's Segment Editor is now.
@@ -140,6 +159,7 @@ class SegmentWriter:
             editor.SetAndObserveSegmentationNode(segmentation_node)
             self._logic.SetSegmentationNode(segmentation_node)
             self._history.SetSegmentation(segmentation_node.GetSegmentation())
+            self._written.clear()
         editor.SetAndObserveSourceVolumeNode(volume_node)
         self._logic.SetSourceVolumeNode(volume_node)
         _take_user_modes(editor)
@@ -209,6 +229,33 @@ def _cropped(mask: np.ndarray, offset: Sequence[int]) -> Block:
         mask = np.moveaxis(np.moveaxis(mask, axis, 0)[used[0] : used[-1] + 1], 0, axis)
         offset = [first + (int(used[0]) if n == axis else 0) for n, first in enumerate(offset)]
     return mask, list(offset)
+
+
+@dataclass
+class _Written:
+    """What one call of :meth:`SegmentWriter.write` did.
+
+    Attributes:
+        segment_id: to which segment.
+        removed, added: images of what it lost and gained.
+        follows: nobody edited the segmentation between the write before and this one.
+        stamp: of the segmentation afterwards, see :func:`_stamp`.
+    """
+
+    segment_id: str
+    removed: Any
+    added: Any
+    follows: bool
+    stamp: tuple[tuple[str, int], ...]
+
+
+def _stamp(segmentation_node: Any) -> tuple[tuple[str, int], ...]:
+    """Changes whenever the voxels of any segment do."""
+    segmentation, stamp = segmentation_node.GetSegmentation(), []
+    for index in range(segmentation.GetNumberOfSegments()):
+        image = segmentation.GetNthSegment(index).GetRepresentation(_labelmap_name())
+        stamp.append((segmentation.GetNthSegmentID(index), 0 if image is None else image.GetMTime()))
+    return tuple(stamp)
 
 
 @dataclass(frozen=True)
@@ -298,17 +345,20 @@ def _editor_node() -> Any:
 def _take_user_modes(editor: Any) -> None:
     """Overwrite and mask modes of Slicer's Segment Editor; where it was never opened, other segments are left alone."""
     theirs = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
-    everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
     if theirs is None:
-        editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
-        editor.SetMaskMode(everywhere)
-        editor.SetSourceVolumeIntensityMask(False)
+        _edit_everywhere(editor)
         return
     editor.SetOverwriteMode(theirs.GetOverwriteMode())
     # A mask belongs to the segmentation it was chosen in, a range of intensities to the volume.
     masked = theirs.GetSegmentationNode() is editor.GetSegmentationNode()
-    editor.SetMaskMode(theirs.GetMaskMode() if masked else everywhere)
+    editor.SetMaskMode(theirs.GetMaskMode() if masked else slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     editor.SetMaskSegmentID(theirs.GetMaskSegmentID() if masked else None)
     limited = theirs.GetSourceVolumeNode() is editor.GetSourceVolumeNode()
     editor.SetSourceVolumeIntensityMask(limited and bool(theirs.GetSourceVolumeIntensityMask()))
     editor.SetSourceVolumeIntensityMaskRange(theirs.GetSourceVolumeIntensityMaskRange())
+
+
+def _edit_everywhere(editor: Any) -> None:
+    editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+    editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    editor.SetSourceVolumeIntensityMask(False)
