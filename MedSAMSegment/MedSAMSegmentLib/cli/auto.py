@@ -11,11 +11,13 @@ import typer
 
 from ..errors import CancelledError, UsageError
 from .console import Output, cancel_on_interrupt, new_table
+from .deidentify import Key
 from .options import Checkpoint, Device, Json, Phase, Plane, Scan, Series, SkipUnreadable, Upright, Window, read_scan
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..export.deidentify import Deidentification
     from ..inference.automatic import AutomaticSettings, FoundMask
     from ..inference.automatic_volume import FoundObject
     from ..models.specification import ModelSpec
@@ -122,6 +124,7 @@ def auto(
     phase: Phase = None,
     skip_unreadable: SkipUnreadable = False,
     upright: Upright = False,
+    deidentify: Key = None,
     json: Json = False,
 ) -> int:
     """Find everything on a picture or through a volume with a grid of points, without prompts.
@@ -133,6 +136,7 @@ def auto(
     """
     from ..checkpoints import find_model, load_model
     from ..export import check_outputs, check_source
+    from ..export.deidentify import read_key
     from ..inference.automatic_tracking import track_masks
     from ..inference.automatic_volume import LinkSettings, find_in_slices, link_slices
     from ..inference.image_predictor import ImagePredictor, check_takes_points
@@ -164,7 +168,8 @@ def auto(
     check_outputs(outputs)
 
     volume = read_scan(scan, series, phase, skip_unreadable, upright)
-    check_source(outputs, volume)
+    deidentification = None if deidentify is None else read_key(deidentify)
+    check_source(outputs, volume, deidentification)
     colours = picture_colours(scan, volume, window)
     for text in remarks(volume, colours):
         output.note(text)
@@ -194,7 +199,7 @@ def auto(
         objects.sort(key=lambda item: -item.voxels)
     else:
         objects = link_slices(masks, cut.axis, link)
-    written = _write(output, volume, cut, objects, outputs, scan, spec.name, window)
+    written = _write(output, volume, cut, objects, outputs, scan, spec.name, window, deidentification)
     summary = {
         "scan": str(scan),
         "model": spec.name,
@@ -291,6 +296,7 @@ def _write(
     scan: Path,
     model: str,
     window: str,
+    deidentification: Deidentification | None,
 ) -> list[Path]:
     """Write every output once; nothing where nothing was found."""
     from ..export import Algorithm, SheetStyle, WriteOptions, output_format, write_results
@@ -308,10 +314,10 @@ def _write(
     sheet = SheetStyle(
         plane.axis,
         IntensityWindow.parse(window),
-        scan.name or scan.resolve().name,
+        (scan.name or scan.resolve().name) if deidentification is None else "de-identified",
         f"{model} · {len(shown)}{rest} objects found by a grid of points",
     )
-    options = WriteOptions(labels, sheet, Algorithm(model, SOFTWARE_VERSION, automatic=True))
+    options = WriteOptions(labels, sheet, Algorithm(model, SOFTWARE_VERSION, automatic=True), "", deidentification)
     kinds = {target: output_format(target)[0] for target in targets}
     sheets = [t for t, kind in kinds.items() if kind == "sheet" or (kind == "png" and shape[0] > 1)]
     others = [target for target in kinds if target not in sheets]

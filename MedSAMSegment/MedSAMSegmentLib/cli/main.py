@@ -13,7 +13,7 @@ import typer
 
 from ..allocator import keep_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
-from . import auto, challenge, demo, evaluate, info, models, pacs, segment, terminology, train
+from . import auto, challenge, deidentify, demo, evaluate, info, models, pacs, segment, terminology, train
 from .console import Output
 
 #: What Typer raises for unknown options and missing arguments; the class itself has no public name in Typer.
@@ -34,6 +34,7 @@ app.command("segment")(segment.segment)
 app.command("auto")(auto.auto)
 app.command("challenge")(challenge.challenge)
 app.command("info")(info.info)
+app.command("deidentify")(deidentify.deidentify)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("terminology")(terminology.terminology)

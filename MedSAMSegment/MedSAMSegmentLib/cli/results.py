@@ -11,6 +11,7 @@ from .console import Output, new_table
 
 if TYPE_CHECKING:
     from ..export import Algorithm, ExportedObject, Written
+    from ..export.deidentify import Deidentification
     from ..export.terminology import Terminology
     from ..inference import Session
     from ..volume import Window
@@ -23,6 +24,7 @@ def write_session(
     scan: Path,
     creator: str = "",
     priors: Mapping[str, StoredSegment] = MappingProxyType({}),
+    deidentification: Deidentification | None = None,
 ) -> Written:
     """Write every output once; objects the run did not reach are left out.
 
@@ -32,6 +34,7 @@ def write_session(
         scan: what the session's scan was read from, for titles.
         creator: person who made the masks, for DICOM.
         priors: stored segments that objects of the same name continue.
+        deidentification: for DICOM files; titles name no scan then, as folders are called by patients.
 
     Raises:
         OutputError: a file cannot be written.
@@ -43,11 +46,13 @@ def write_session(
     if not results:
         return Written((), ())
     subtitle = f"{session.model.name} · " + ", ".join(f"{r.name} {r.millilitres:.1f} ml" for r in results.values())
+    title = (scan.name or scan.resolve().name) if deidentification is None else "de-identified"
     options = WriteOptions(
         labelmap(results),
-        SheetStyle(session.plane.axis, shown_window(session), scan.name or scan.resolve().name, subtitle),
+        SheetStyle(session.plane.axis, shown_window(session), title, subtitle),
         algorithm_of(session),
         creator,
+        deidentification,
     )
     fractional = any(output_format(target)[0] == "FRACTIONAL" for target in targets)
     return write_results(targets, session.volume, exported_objects(session, fractional, priors), options)

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import CancelledError, UsageError
 from .console import Output, cancel_on_interrupt
+from .deidentify import Key
 from .options import (
     Checkpoint,
     Device,
@@ -45,6 +46,7 @@ from .prompt_options import (
 )
 
 if TYPE_CHECKING:
+    from ..export.deidentify import Deidentification
     from ..inference import Session
     from ..volume import Volume
     from ..volume.readers.segments import StoredSegment
@@ -100,6 +102,7 @@ def segment(
     creator: Annotated[
         str, typer.Option(help="Who makes the masks, Family^Given, for DICOM files; left out unless given.")
     ] = "",
+    deidentify: Key = None,
     series: Series = None,
     phase: Phase = None,
     skip_unreadable: SkipUnreadable = False,
@@ -114,6 +117,7 @@ def segment(
     Example: medsamsegment segment scan.nii.gz --box 120,80,30,190,150,52 --label liver -o liver.seg.nrrd -o liver.png
     """
     from ..export import check_outputs, check_source
+    from ..export.deidentify import read_key
     from ..prompts import SlicePlane
     from ..volume import Window as IntensityWindow
     from .positions import check_space
@@ -140,11 +144,13 @@ def segment(
     IntensityWindow.parse(window)
     check_outputs(outputs)
 
+    deidentification = None if deidentify is None else read_key(deidentify)
+
     volume = read_scan(scan, series, phase, skip_unreadable, upright)
-    check_source(outputs, volume)
     objects = given.objects(volume.geometry) if given.any_given else []
     priors = earlier.read(volume, output)
     objects = earlier.prompt(objects, priors, volume.geometry, SlicePlane.of(volume.geometry, plane).axis)
+    check_source(outputs, volume, deidentification, [item.name for item in objects])
     if objects and session is None and choices.goes_as_picture(scan, volume, objects):
         return _picture(output, choices, scan, volume, objects, outputs, multimask)
     for text in volume.notes:
@@ -161,7 +167,7 @@ def segment(
             job.save(session)
     if multimask:
         return _offer(output, job, scan, outputs)
-    return _volume(output, job, scan, outputs, creator, priors)
+    return _volume(output, job, scan, outputs, creator, priors, deidentification)
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,7 @@ def _volume(
     outputs: list[str],
     creator: str,
     priors: dict[str, StoredSegment],
+    deidentification: Deidentification | None,
 ) -> int:
     """Segment every object through the volume; a cancelled run keeps what is done."""
     from .results import show_results, summarise, write_session
@@ -238,7 +245,7 @@ def _volume(
             session.segment(None, progress, cancel)
         except CancelledError as error:
             cancelled = error
-    written = write_session(session, outputs, scan, creator, priors)
+    written = write_session(session, outputs, scan, creator, priors, deidentification)
     for text in written.notes:
         output.note(text)
     summary = summarise(session, scan, written.paths, written.notes)

@@ -89,7 +89,7 @@ def write_dicom_seg(
         raise UsageError(
             "EMPTY_RESULT", "Every mask is empty, and a segmentation without any voxel is of no use.", "Segment again."
         )
-    source = dicom_source(volume)
+    source = dicom_source(volume, options.deidentification)
     notes = [*source.notes(), *_coding_notes(objects)]
     if source.is_leaning:
         notes.append(
@@ -102,8 +102,10 @@ def write_dicom_seg(
         stored = _stored(source, objects, kind, options, notes)
         seg = _segmentation(source, objects, stored, kind, options)
         with atomic_path(path) as temporary:
+            source.finish(seg)
             seg.save_as(temporary, enforce_file_format=True)
             _check(temporary, source, objects, stored, kind)
+            source.check_written(temporary)
     names = [item.name for item in objects]
     return SegReference(
         _without_pixels(seg),
@@ -197,7 +199,7 @@ def _segmentation(
         source_images=images,
         pixel_array=array,
         segmentation_type=kind,
-        segment_descriptions=_descriptions(objects, algorithm),
+        segment_descriptions=_descriptions(source, objects, algorithm),
         series_instance_uid=new_uid(),
         series_number=_series_number(source, 1000),
         series_description=description,
@@ -210,7 +212,7 @@ def _segmentation(
         max_fractional_value=_FULL,
         content_label="SEGMENTATION",
         content_description=description,
-        content_creator_name=plain_text(options.creator) or None,
+        content_creator_name=plain_text(options.person) or None,
         specific_character_set="ISO_IR 192",
         transfer_syntax_uid=RLELossless if kind == "LABELMAP" else ExplicitVRLittleEndian,
         omit_empty_frames=True,
@@ -244,7 +246,9 @@ def _series_number(source: DicomSource, offset: int) -> int:
         return offset
 
 
-def _descriptions(objects: Sequence[ExportedObject], algorithm: Algorithm) -> list[SegmentDescription]:
+def _descriptions(
+    source: DicomSource, objects: Sequence[ExportedObject], algorithm: Algorithm
+) -> list[SegmentDescription]:
     import highdicom
 
     descriptions = []
@@ -259,7 +263,7 @@ def _descriptions(objects: Sequence[ExportedObject], algorithm: Algorithm) -> li
                 concept(meaning.type),
                 algorithm.kind,
                 algorithm_identification=algorithm_identification(algorithm),
-                tracking_uid=item.tracking_uid or new_uid(),
+                tracking_uid=source.uid(item.tracking_uid) or new_uid(),
                 tracking_id=label,
                 anatomic_regions=[concept(meaning.region)] if meaning.region else None,
                 display_color=highdicom.color.CIELabColor.from_rgb(*colour),

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError, MedSAMSegmentError, OutputError
 from ..volume import Volume
 from ..volume.acquisition import ImagePlane, acquired_planes, mask_on_planes, read_source_header, slice_of_plane
+from .deidentify import NOT_GUARANTEED, Deidentification, Identity, check_deidentified, identity_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -115,12 +116,36 @@ class DicomSource:
         headers: cleaned data sets without pixels: one for every plane, or a single one of a multi-frame object with
             the frames of the planes, in their order.
         left_out: how many header values broke the standard and were not copied.
+        deidentification: what ``planes`` and ``headers`` were de-identified with; ``None`` if they were not.
+        identity: what results must not say then.
     """
 
     volume: Volume
     planes: list[ImagePlane]
     headers: list[Dataset]
     left_out: int
+    deidentification: Deidentification | None = None
+    identity: Identity | None = None
+
+    def uid(self, uid: str) -> str:
+        """An identifier of the source's as results may name it."""
+        return uid if self.deidentification is None else self.deidentification.uid(uid)
+
+    def finish(self, data: Dataset) -> None:
+        """The last thing done to a result before it is written: de-identified in place where that was asked for."""
+        if self.deidentification is not None:
+            self.deidentification.apply_to_result(data)
+
+    def check_written(self, path: Path) -> None:
+        """Read a result back and look for the patient where there should be none.
+
+        Raises:
+            OutputError: ``NOT_DEIDENTIFIED``.
+        """
+        if self.identity is not None:
+            import pydicom
+
+            check_deidentified(pydicom.dcmread(path), self.identity)
 
     @property
     def first(self) -> Dataset:
@@ -174,6 +199,8 @@ class DicomSource:
         notes = []
         if self.left_out:
             notes.append(f"{self.left_out} header value(s) that break the DICOM standard were not copied.")
+        if self.deidentification is not None:
+            notes.append(NOT_GUARANTEED)
         if self.is_resampled:
             notes.append("The masks were carried from the scan's grid to the acquired slices by the nearest voxel.")
         return notes
@@ -184,8 +211,12 @@ def _are_multiples(steps: np.ndarray, unit: float) -> bool:
     return bool(np.abs(ratios - np.rint(ratios)).max() <= _UNEVEN)
 
 
-def dicom_source(volume: Volume) -> DicomSource:
+def dicom_source(volume: Volume, deidentification: Deidentification | None = None) -> DicomSource:
     """Reads the headers of the images a volume came from.
+
+    Args:
+        volume: the scan.
+        deidentification: applied to headers and references, so that results belong to the likewise de-identified scan.
 
     Raises:
         InputError: ``NO_DICOM_SOURCE``, ``SOURCE_GONE``, ``NO_FRAME_OF_REFERENCE``, ``NO_STUDY``.
@@ -194,8 +225,14 @@ def dicom_source(volume: Volume) -> DicomSource:
         planes = sorted_planes(acquired_planes(volume))
         paths = dict.fromkeys(plane.instance.path for plane in planes if plane.instance is not None)
         headers, left_out = [], 0
+        identity = None if deidentification is None else Identity()
         for number, path in enumerate(paths):
-            header, bad = _clean(read_source_header(path), everything=number == 0)
+            original = read_source_header(path)
+            header, bad = _clean(original, everything=number == 0)
+            if deidentification is not None and identity is not None:
+                own = identity_of(original)
+                identity |= own
+                deidentification.apply(header, own)
             headers.append(header)
             left_out += bad
     first = headers[0]
@@ -211,9 +248,18 @@ def dicom_source(volume: Volume) -> DicomSource:
             "The scan's images name no study or series that a DICOM result could belong to.",
             "Write .seg.nrrd or .nii.gz instead.",
         )
-    source = DicomSource(volume, planes, headers, left_out)
+    if deidentification is not None:
+        planes = [_renamed(plane, deidentification) for plane in planes]
+    source = DicomSource(volume, planes, headers, left_out, deidentification, identity)
     _harmonise(source)
     return source
+
+
+def _renamed(plane: ImagePlane, deidentification: Deidentification) -> ImagePlane:
+    """A plane whose image has the identifier that it is de-identified to."""
+    assert plane.instance is not None  # planes of a source always know their image
+    uid = deidentification.uid(plane.instance.sop_instance_uid)
+    return replace(plane, instance=replace(plane.instance, sop_instance_uid=uid))
 
 
 def sorted_planes(planes: Sequence[ImagePlane]) -> list[ImagePlane]:

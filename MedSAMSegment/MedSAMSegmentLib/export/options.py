@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..volume import Window
+
+if TYPE_CHECKING:
+    from .deidentify import Deidentification
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,16 @@ class WriteOptions:
         sheet: of contact sheets.
         algorithm: what made the masks.
         creator: person who made them, ``Family^Given``, for DICOM's Content Creator's Name; may be empty.
+        deidentification: for DICOM results that shall not say who the patient is; they name no creator either.
     """
 
     labels: np.ndarray | None = None
     sheet: SheetStyle = field(default_factory=SheetStyle)
     algorithm: Algorithm = field(default_factory=Algorithm)
     creator: str = ""
+    deidentification: Deidentification | None = None
+
+    @property
+    def person(self) -> str:
+        """Who is named as creator."""
+        return "" if self.deidentification is not None else self.creator

@@ -58,13 +58,15 @@ def write_rtstruct(
         raise UsageError(
             "EMPTY_RESULT", "Every mask is empty, and a structure set without a contour is of no use.", "Segment again."
         )
-    source = dicom_source(volume)
+    source = dicom_source(volume, options.deidentification)
     with making(path, "structure set"):
         masks = [source.on_planes(item.mask) for item in objects]
         data = _structure_set(source, objects, masks, options)
         with atomic_path(path) as temporary:
+            source.finish(data)
             data.save_as(temporary, enforce_file_format=True)
             _check(temporary, source, objects, masks)
+            source.check_written(temporary)
     return tuple(source.notes())
 
 
@@ -94,7 +96,7 @@ def _structure_set(
     data.InstanceNumber = 1
     data.SeriesDate, data.SeriesTime = data.InstanceCreationDate, data.InstanceCreationTime
     data.SeriesDescription = plain_text("MedSAMSegment: " + ", ".join(item.name for item in objects))
-    data.OperatorsName = plain_text(options.creator)
+    data.OperatorsName = plain_text(options.person)
     data.FrameOfReferenceUID = first.FrameOfReferenceUID
     data.PositionReferenceIndicator = first.PositionReferenceIndicator
     data.StructureSetLabel = "SEGMENTATION"

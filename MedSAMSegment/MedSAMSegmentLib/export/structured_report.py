@@ -60,12 +60,14 @@ def write_structured_report(
     measured = [(item, result) for item, result in measured if result.voxels]
     if not measured:
         raise UsageError("EMPTY_RESULT", "Every mask is empty, so there is nothing to report.", "Segment again.")
-    source = dicom_source(volume)
+    source = dicom_source(volume, options.deidentification)
     with making(path, "structured report"):
         report = _report(source, measured, segmentation, options)
         with atomic_path(path) as temporary:
+            source.finish(report)
             report.save_as(temporary, enforce_file_format=True)
             _check(temporary, report, segmentation, [item.name for item, _ in measured])
+            source.check_written(temporary)
     return tuple(source.notes())
 
 
@@ -90,9 +92,9 @@ def _report(
         ),
     )
     person = None
-    if plain_text(options.creator):
+    if plain_text(options.person):
         person = sr.ObserverContext(
-            codes.DCM.Person, sr.PersonObserverIdentifyingAttributes(plain_text(options.creator))
+            codes.DCM.Person, sr.PersonObserverIdentifyingAttributes(plain_text(options.person))
         )
     code, meaning = _PROCEDURES.get(source.volume.modality, ("18748-4", "Diagnostic imaging study"))
     content = sr.MeasurementReport(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from .objects import ExportedObject, check_objects, coloured, label_map
 from .options import WriteOptions
 from .seg_nrrd import write_seg_nrrd
 from .tile import Layer
+
+if TYPE_CHECKING:
+    from .deidentify import Deidentification
 
 #: What a target may begin with, the suffix its path then has, and the format it means.
 _PREFIXES = {
@@ -127,16 +131,32 @@ def check_outputs(targets: Sequence[str | Path]) -> None:
     _check_report(list(kinds.values()))
 
 
-def check_source(targets: Sequence[str | Path], volume: Volume) -> None:
+def check_source(
+    targets: Sequence[str | Path],
+    volume: Volume,
+    deidentification: Deidentification | None = None,
+    names: Sequence[str] = (),
+) -> None:
     """Refuse DICOM outputs of a scan that they could not refer to, before any work is done for them.
+
+    Args:
+        targets: see :func:`output_format`.
+        volume: the scan.
+        deidentification: as in :class:`~.options.WriteOptions`.
+        names: of the objects, as far as they are known.
 
     Raises:
         InputError: ``NO_DICOM_SOURCE``, ``SOURCE_GONE``, ``NO_FRAME_OF_REFERENCE``, ``NO_STUDY``.
+        UsageError: ``LABEL_IDENTIFIES``.
     """
     if any(output_format(target)[0] in DICOM_FORMATS for target in targets):
         from .dicom_source import dicom_source
 
-        dicom_source(volume)
+        source = dicom_source(volume, deidentification)
+        if source.identity is not None:
+            from .deidentify import check_labels
+
+            check_labels(names, source.identity)
 
 
 def write_results(
@@ -167,6 +187,8 @@ def write_results(
     wanted = [output_format(target) for target in dict.fromkeys(map(str, targets))]
     check_objects(volume, objects)
     _check_report([kind for kind, _ in wanted])
+    if options.deidentification is not None:
+        check_source(targets, volume, options.deidentification, [item.name for item in objects])
     notes: list[str] = []
     reference = None
     # Segmentations first: a structured report refers to one.
