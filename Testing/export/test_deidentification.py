@@ -209,6 +209,18 @@ def test_the_validator_has_nothing_to_object(results: list[Path], series: Path) 
             assert dciodvfy_errors(path) == [], path.name
 
 
+def test_results_made_of_a_deidentified_series_are_valid(scan: Scan, series: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, deidentification=None, creator="")
+    volume = read_volume(series)
+    paths = write_results([target.format(tmp_path) for target in TARGETS], volume, scan.objects, options).paths
+    for path in paths:
+        assert scan.betrayed_by(path) == []
+        data = pydicom.dcmread(path)
+        assert data.PatientIdentityRemoved == "YES" and data.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+        if shutil.which("dciodvfy") is not None and path.name != "map.dcm":
+            assert dciodvfy_errors(path) == [], path.name
+
+
 @pytest.mark.parametrize("label", ["Quellmalz liver", "liver of PID 7719 XQ", "LESION ANNEGRET"])
 def test_a_label_that_names_the_patient_is_refused(scan: Scan, tmp_path: Path, label: str) -> None:
     objects = [replace(scan.objects[0], name=label)]

@@ -99,6 +99,8 @@ def _with_plain_meta(data: FileDataset) -> None:
     meta.MediaStorageSOPClassUID = data.SOPClassUID
     meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.file_meta, data.preamble = meta, b"\0" * 128
+    if not data.get("SpecificCharacterSet", "none"):
+        del data.SpecificCharacterSet
 
 
 def _check(folder: Path, volume: Volume, identity: Identity) -> None:

@@ -236,7 +236,7 @@ def _declare(data: Dataset, own: bool) -> None:
     from pydicom.dataset import Dataset
 
     data.PatientIdentityRemoved = "YES"
-    data.DeidentificationMethod = [f"{_profile()[0][:36]}", "by MedSAMSegment; not guaranteed"]
+    data.DeidentificationMethod = ["DICOM PS3.15 Annex E, Basic Profile", "MedSAMSegment; not guaranteed"]
     codes = [("113100", "Basic Application Confidentiality Profile")]
     if own:
         codes.append(("113105", "Clean Descriptors Option"))
@@ -267,10 +267,10 @@ def _stored_key(file: Path) -> bytes:
 
 
 @cache
-def _profile() -> tuple[str, dict[str, str]]:
-    """The standard's name, and the action by tag; ``x`` in a tag stands for any digit."""
+def _profile() -> dict[str, str]:
+    """The action by tag; ``x`` in a tag stands for any digit."""
     stored = json.loads((Path(__file__).parent / "confidentiality_profile.json").read_text("utf-8"))
-    return stored["standard"], {tag: action for action, tags in stored["actions"].items() for tag in tags}
+    return {tag: action for action, tags in stored["actions"].items() for tag in tags}
 
 
 def _action(tag: Any) -> str:
@@ -279,7 +279,7 @@ def _action(tag: Any) -> str:
 
     if tag.is_private or tag.element == 0 or not dictionary_has_tag(tag):
         return "X"
-    actions = _profile()[1]
+    actions = _profile()
     text = f"{int(tag):08X}"
     # Curves and overlays repeat: groups 50xx and 60xx.
     group = f"{text[:2]}xx"

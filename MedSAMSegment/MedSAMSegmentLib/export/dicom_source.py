@@ -25,6 +25,13 @@ from .deidentify import NOT_GUARANTEED, Deidentification, Identity, check_deiden
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+#: How a source was de-identified already.
+_IDENTITY_REMOVED = (
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+)
 #: Patient and study, PS3.3 C.7.1.1, C.7.1.3, C.7.2.1, C.7.2.2, C.7.2.3.
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -35,8 +42,7 @@ PATIENT_AND_STUDY = (
     "PatientAge",
     "PatientSize",
     "PatientWeight",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
+    *_IDENTITY_REMOVED,
     "ClinicalTrialSponsorName",
     "ClinicalTrialProtocolID",
     "ClinicalTrialProtocolName",
@@ -135,6 +141,11 @@ class DicomSource:
         """The last thing done to a result before it is written: de-identified in place where that was asked for."""
         if self.deidentification is not None:
             self.deidentification.apply_to_result(data)
+            return
+        # highdicom copies the first of them alone, which is against the standard.
+        for keyword in _IDENTITY_REMOVED:
+            if keyword in self.first:
+                data[keyword] = self.first[keyword]
 
     def check_written(self, path: Path) -> None:
         """Read a result back and look for the patient where there should be none.
