@@ -198,6 +198,72 @@ def test_an_image_is_no_segmentation(scan: Volume) -> None:
     assert caught.value.code == "NOT_A_SEGMENTATION"
 
 
+@pytest.mark.parametrize(
+    "variant", ["doubly oblique", "gantry tilt", "two distances", "uneven distances", "enhanced CT"]
+)
+@pytest.mark.parametrize("suffix", [".seg.nrrd", ".nii.gz"])
+def test_files_without_dicom_come_back_voxel_for_voxel(variant: str, suffix: str, tmp_path: Path) -> None:
+    series = write_variant(variant, tmp_path / "series")
+    scan = read_volume(series.path, **series.options)
+    k, j, i = np.indices(scan.voxels.shape)
+    kidney = ((j - 18) / 12) ** 2 + ((i - 20) / 15) ** 2 < 1
+    lesion = (j > 16) & (j < 20) & (i > 18) & (i < 22) & (k > 1)
+    objects = [ExportedObject("left kidney", kidney, colour=(10, 200, 30)), ExportedObject("a\\b ^ lesion", lesion)]
+    (path,) = write_results([f"{tmp_path}/prior{suffix}"], scan, objects).paths
+    found = read_segments(path, scan)
+    assert not found.notes and found.named == (suffix == ".seg.nrrd")
+    if found.named:
+        assert [np.array_equal(a.mask, b.mask) for a, b in zip(found.segments, objects, strict=True)] == [True, True]
+        assert [segment.name for segment in found.segments] == [item.name for item in objects]
+        assert found.segments[0].colour == (10, 200, 30) and found.segments[0].codes.type_modifier[2] == "Left"
+        assert found.segments[0].codes.type == ("64033007", "SCT", "Kidney")
+    else:
+        assert [segment.name for segment in found.segments] == ["label 1", "label 2"]
+        assert np.array_equal(found.segments[0].mask, kidney & ~lesion)
+        assert np.array_equal(found.segments[1].mask, lesion)
+
+
+def test_a_segmentation_that_slicer_cropped_and_turned_finds_its_place(
+    scan: Volume, objects: list[ExportedObject], tmp_path: Path
+) -> None:
+    import SimpleITK as sitk
+
+    (path,) = write_results([f"{tmp_path}/whole.seg.nrrd"], scan, objects).paths
+    image = sitk.ReadImage(str(path))
+    turned = sitk.Flip(sitk.PermuteAxes(image[5:, 4:40, 1:], (2, 0, 1)), (True, False, True))
+    for key in image.GetMetaDataKeys():
+        if key.startswith("Segment"):
+            turned.SetMetaData(key, image.GetMetaData(key))
+    sitk.WriteImage(turned, str(tmp_path / "turned.seg.nrrd"))
+    found = read_segments(tmp_path / "turned.seg.nrrd", scan)
+    kept = np.zeros(scan.voxels.shape, bool)
+    kept[1:, 4:40, 5:] = True
+    assert not found.notes
+    for segment, item in zip(found.segments, objects, strict=True):
+        assert segment.name == item.name and np.array_equal(segment.mask, item.mask & kept)
+
+
+def test_labels_on_another_grid_are_carried_over_with_a_remark(
+    scan: Volume, objects: list[ExportedObject], tmp_path: Path
+) -> None:
+    affine = scan.geometry.affine.copy()
+    affine[:3, 3] += 0.3 * affine[:3, 0]
+    moved = Volume(scan.voxels, Geometry(scan.voxels.shape, affine))
+    (path,) = write_results([f"{tmp_path}/a.nii.gz"], moved, objects[:1]).paths
+    found = read_segments(path, scan)
+    assert "nearest voxel" in found.notes[0]
+    assert np.array_equal(found.segments[0].mask, objects[0].mask)
+
+
+def test_a_scan_is_no_label_map(scan: Volume, tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(2000, dtype=np.int16).reshape(2, 20, 50)), f"{tmp_path}/a.nrrd")
+    with pytest.raises(InputError) as caught:
+        read_segments(tmp_path / "a.nrrd", scan)
+    assert caught.value.code == "NOT_A_LABELMAP"
+
+
 needs_series = pytest.mark.skipif(not SERIES.is_dir(), reason="the shared DICOM series are not here")
 
 

@@ -1,4 +1,4 @@
-"""``segment --prior``: segments of an earlier result, from a DICOM segmentation or structure set, to continue from."""
+"""``segment --prior``: segments of an earlier result, DICOM or not, to continue from."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ Priors = Annotated[
     list[str] | None,
     typer.Option(
         "--prior",
-        help="[NAME=]FILE, a DICOM segmentation or structure set of this scan to continue from: one segment, or all."
-        " Its masks stay as they are, but slices with a click or a stroke are segmented anew.",
+        help="[NAME=]FILE, segments of this scan to continue from, one or all: a DICOM segmentation or structure set, a"
+        " .seg.nrrd, or a label map (where it holds one label, NAME names it). Its masks stay as they are, but slices"
+        " with a click or a stroke are segmented anew.",
     ),
 ]
 PriorUse = Annotated[
@@ -64,6 +65,8 @@ class PriorOptions:
             stored = read_segments(path, volume)
             for note in stored.notes:
                 output.note(note)
+            if not stored.named and name is not None and len(stored.segments) == 1:
+                stored = replace(stored, segments=(replace(stored.segments[0], name=name),))
             wanted = [item for item in stored.segments if item.mask.any() and name in (None, item.name)]
             if not wanted:
                 listing = ", ".join(repr(item.name) for item in stored.segments)

@@ -1,4 +1,4 @@
-"""Segments from DICOM files, on the grid of a scan: yesterday's result, or another program's.
+"""Segments from files, on the grid of a scan: yesterday's result, or another program's.
 
 ``medsamsegment`` continues from them and takes them as prompts; the writers of :mod:`MedSAMSegmentLib.export` read
 every file back with what is here before they give it its name.
@@ -21,7 +21,7 @@ __all__ = ["SegmentCodes", "StoredSegment", "StoredSegments", "read_segments"]
 
 
 def read_segments(path: str | os.PathLike[str], volume: Volume) -> StoredSegments:
-    """The segments of a DICOM Segmentation or RT Structure Set, on the grid of a scan.
+    """The segments of a DICOM Segmentation or RT Structure Set, a ``.seg.nrrd`` or a label map, on the grid of a scan.
 
     Args:
         path: the file.
@@ -30,25 +30,48 @@ def read_segments(path: str | os.PathLike[str], volume: Volume) -> StoredSegment
 
     Raises:
         InputError: ``FILE_NOT_FOUND``, ``NOT_A_SEGMENTATION``, ``OTHER_FRAME_OF_REFERENCE`` (made on another scan),
-            ``OTHER_GRID``, ``NO_SEGMENTS``, ``NO_GEOMETRY``, ``TOO_BIG``, ``TRUNCATED_FILE``, ``UNREADABLE_FILE``.
+            ``OTHER_GRID``, ``NO_SEGMENTS``, ``NO_GEOMETRY``, ``TOO_BIG``, ``TRUNCATED_FILE``, ``UNREADABLE_FILE``,
+            ``NOT_A_LABELMAP``, and those of finding a file's format (:func:`~MedSAMSegmentLib.volume.read_volume`).
     """
     file = Path(path)
     if not file.is_file():
         raise InputError("FILE_NOT_FOUND", f"There is no file {file.name}.", "Check the path.")
-    with reading(file, "DICOM"):
-        import pydicom
-
-        from .rtstruct import STRUCTURE_SET_CLASS
-
-        kind = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-        planes = acquired_planes(volume) if volume.source is not None else []
-        if str(kind.get("SOPClassUID", "")) == STRUCTURE_SET_CLASS:
-            stored = _from_structure_set(file, volume, planes)
-        else:
-            stored = _from_segmentation(file, volume, planes)
+    kind = _format(file)
+    with reading(file, "DICOM" if kind == "dicom" else "label map"):
+        stored = _from_dicom(file, volume) if kind == "dicom" else _from_label_file(file, kind, volume)
     if not stored.segments:
         raise InputError("NO_SEGMENTS", f"{file.name} holds no segment.", "Choose another file.")
     return stored
+
+
+def _format(file: Path) -> str:
+    """As :func:`~..detect_format`; what looks like nothing else may be DICOM without its preamble."""
+    from .. import detect_format
+
+    try:
+        return detect_format(file)
+    except InputError as error:
+        if error.code not in ("UNSUPPORTED_FORMAT", "WRONG_FORMAT"):
+            raise
+        return "dicom"
+
+
+def _from_dicom(file: Path, volume: Volume) -> StoredSegments:
+    import pydicom
+
+    from .rtstruct import STRUCTURE_SET_CLASS
+
+    kind = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+    planes = acquired_planes(volume) if volume.source is not None else []
+    if str(kind.get("SOPClassUID", "")) == STRUCTURE_SET_CLASS:
+        return _from_structure_set(file, volume, planes)
+    return _from_segmentation(file, volume, planes)
+
+
+def _from_label_file(file: Path, kind: str, volume: Volume) -> StoredSegments:
+    from .label_files import read_label_file
+
+    return read_label_file(file, kind, volume)
 
 
 def _from_segmentation(file: Path, volume: Volume, planes: list[ImagePlane]) -> StoredSegments:

@@ -55,7 +55,14 @@ class StoredSegment:
 
 @dataclass(frozen=True, eq=False)
 class StoredSegments:
-    """All segments of a file, and remarks for the user, one sentence each."""
+    """All segments of a file.
+
+    Attributes:
+        segments: in the order of the file.
+        notes: remarks for the user, one sentence each.
+        named: whether the names are the file's; a label map has none, and its segments are called by their numbers.
+    """
 
     segments: tuple[StoredSegment, ...]
     notes: tuple[str, ...] = ()
+    named: bool = True
