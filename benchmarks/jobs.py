@@ -35,7 +35,7 @@ def scan(slices: int) -> Any:
     return Volume(voxels, geometry, modality="CT"), box
 
 
-def _random_model(name: str) -> Any:
+def random_model(name: str) -> Any:
     """A catalog model with random weights: times and memory do not depend on their values."""
     import torch
     from MedSAMSegmentLib.checkpoints import LoadedModel, find_model
@@ -74,12 +74,12 @@ def embedded(slices: int) -> dict[str, float]:
 
 def medsam2_cropped(slices: int) -> dict[str, float]:
     """The MedSAM2 architecture, cropped to the box."""
-    return _session_job(_random_model("medsam2"), slices)
+    return _session_job(random_model("medsam2"), slices)
 
 
 def medsam2_full_slice(slices: int) -> dict[str, float]:
     """The MedSAM2 architecture on whole slices with this project's tracker."""
-    return _session_job(_random_model("medsam2"), slices, full_slice=True)
+    return _session_job(random_model("medsam2"), slices, full_slice=True)
 
 
 def medsam2_official(slices: int) -> dict[str, float]:
@@ -90,7 +90,7 @@ def medsam2_official(slices: int) -> dict[str, float]:
     volume, _ = scan(slices)
     window = Window.parse("auto").resolve(volume)
     windowed = np.stack([(window.apply(part) * 255).astype(np.uint8) for part in volume.voxels])
-    tracker = OfficialTracker(_random_model("medsam2"), windowed)
+    tracker = OfficialTracker(random_model("medsam2"), windowed)
     low, high = COLUMNS * (1 - BOX_FRACTION) / 2, COLUMNS * (1 + BOX_FRACTION) / 2
     started = time.perf_counter()
     first = None
