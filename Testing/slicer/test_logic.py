@@ -133,6 +133,22 @@ def test_painted_slices_and_diameters_say_where_an_object_is(slicer, segmenter, 
     assert name == "lesion"
 
 
+def test_points_and_curves_correct_what_the_box_says(slicer, segmenter, phantom, scan):
+    roi = box(slicer, phantom, "liver")
+    segmentation, (usual,) = segmenter.segment(scan, [roi])
+    before = mask(slicer, segmentation, usual, scan)
+    k, j, i = (int(part) for part in np.argwhere(before)[before.sum() // 2])
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "outside")
+    point.AddControlPoint(*to_ras(phantom, i, j, k))
+    curve = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsCurveNode", "inside")
+    row = np.flatnonzero(before[k - 2, j])
+    for column in (row[0], row[len(row) // 2], row[-1]):
+        curve.AddControlPoint(*to_ras(phantom, column, j, k - 2))
+    _, (corrected,) = segmenter.segment(scan, [roi], segmentation, inside={roi: [curve]}, outside={roi: point})
+    after = mask(slicer, segmentation, corrected, scan)
+    assert not after[k, j, i] and after[k - 2, j, row[len(row) // 2]]
+
+
 def test_the_displayed_window_changes_what_is_found(slicer, segmenter, phantom, scan):
     roi = box(slicer, phantom, "left kidney")
     scan.CreateDefaultDisplayNodes()
