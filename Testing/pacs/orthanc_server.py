@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 import urllib.request
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
@@ -24,14 +26,19 @@ PLUGIN = next(
 WHY_NOT = "needs Orthanc with its DICOMweb plugin (Debian: apt-get install orthanc orthanc-dicomweb)"
 
 USER, PASSWORD = "reader", "correct horse"
+#: A busy machine takes its time; an idle one a second.
+_START_SECONDS = 90.0
 AE_TITLE, OUR_AE_TITLE = "TESTPACS", "MEDSAMSEG"
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port nobody listens on now, from below those that systems give to clients: it stays free between a kill and
+    the next start."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class Orthanc:
@@ -98,14 +105,15 @@ class Orthanc:
         path.write_text(json.dumps(configuration), "utf-8")
         log = open(self.folder / "orthanc.log", "ab")  # noqa: SIM115 -- the process writes to it
         self.process = subprocess.Popen([str(PROGRAM), str(path)], stdout=log, stderr=log, cwd=self.folder)
-        for _ in range(300):
+        last = time.monotonic() + _START_SECONDS
+        while time.monotonic() < last:
             if self.process.poll() is not None:
                 raise RuntimeError("Orthanc ended: " + (self.folder / "orthanc.log").read_text("utf-8")[-2000:])
             try:
                 self.get("/system")
                 return
             except OSError:
-                time.sleep(0.1)
+                time.sleep(0.05)
         raise RuntimeError("Orthanc does not answer")
 
     def kill(self) -> None:

@@ -257,8 +257,10 @@ def test_full_disk_of_the_archive_keeps_the_object_in_the_queue(
         configure(dimse_table("dimse", archive.dicom_port, attempts=2), web_table("web", archive.url, attempts=2))
         answer = pacs("send", protocol, *study.files)
         assert answer.status == 3
-        # Over DICOMweb Orthanc says no more than that it failed (HTTP 500).
-        assert answer.code == ("PACS_OUT_OF_SPACE" if protocol == "dimse" else "PACS_BUSY")
+        # Over DICOMweb Orthanc says no more than that it failed (HTTP 500), and hangs up with a part of the request
+        # unread: on a busy machine that may be all that arrives here.
+        expected = {"dimse": {"PACS_OUT_OF_SPACE"}, "web": {"PACS_BUSY", "PACS_CONNECTION_LOST"}}
+        assert answer.code in expected[protocol]
         assert answer.json["left"] == 1
         archive.kill()
         archive.settings = {}

@@ -14,7 +14,7 @@ from .options import Checkpoint, Device, Json, Official
 
 
 def challenge(
-    inputs: Annotated[Path, typer.Argument(help="Folder of .npz cases (imgs, boxes, clicks, spacing).")],
+    inputs: Annotated[Path, typer.Argument(help="Folder of .npz cases (imgs, boxes, clicks, scribbles, spacing).")],
     outputs: Annotated[Path, typer.Argument(help="Folder for .npz files of the same names (segs); made if need be.")],
     model: Annotated[str, typer.Option(help="Name of a model, see medsamsegment models.")] = "embedded",
     checkpoint: Checkpoint = None,
@@ -24,8 +24,8 @@ def challenge(
 ) -> int:
     """Segment cases of the CVPR 2024 and 2025 challenges, for the organisers' evaluation programs.
 
-    Reads imgs, boxes (of pictures, of volumes, or on the middle slice), clicks and prev_pred; writes segs. A case that
-    cannot be used is reported, and the rest goes on.
+    Reads imgs, boxes (of pictures, of volumes, or on the middle slice), clicks, scribbles (of pictures) and prev_pred;
+    writes segs. A case that cannot be used is reported, and the rest goes on.
 
     Example: medsamsegment challenge imgs segs --model lite-medsam --official
     """

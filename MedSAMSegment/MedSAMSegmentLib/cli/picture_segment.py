@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def check_understood(spec: ModelSpec, objects: list[PromptedObject]) -> None:
-    """Refuse clicks for weights that were trained with boxes only.  Raises ``UsageError`` (``PROMPT_NOT_TRAINED``)."""
+    """Refuse prompts that the weights were not trained with.  Raises ``UsageError`` (``PROMPT_NOT_TRAINED``)."""
+    from ..inference.image_predictor import only_scribbles
+
+    if "box" not in spec.prompts:
+        raise only_scribbles(spec)
     if "points" not in spec.prompts and any(item.points for item in objects):
         raise UsageError(
             "PROMPT_NOT_TRAINED",

@@ -12,7 +12,6 @@ from .console import Output, new_table
 if TYPE_CHECKING:
     from ..export import Algorithm, ExportedObject, Written
     from ..export.deidentify import Deidentification
-    from ..export.terminology import Terminology
     from ..inference import Session
     from ..volume import Window
     from ..volume.readers.segments import StoredSegment
@@ -77,6 +76,7 @@ def exported_objects(
         priors: stored segments that objects continue; they keep tracking identity, colour and codes.
     """
     from ..export import ExportedObject
+    from ..export.terminology import stored_terminology
 
     objects = []
     for name, result in session.results.items():
@@ -90,26 +90,10 @@ def exported_objects(
                 colour=prior.colour if prior else None,
                 probabilities=result.probabilities() if probabilities else None,
                 tracking_uid=prior.tracking_uid if prior else "",
-                codes=terminology_of(prior) if prior else None,
+                codes=stored_terminology(prior.codes, prior.colour) if prior else None,
             )
         )
     return objects
-
-
-def terminology_of(segment: StoredSegment) -> Terminology | None:
-    """The SNOMED CT codes a stored segment came with; ``None`` where it has none of its own."""
-    from ..export.terminology import TISSUE, Terminology
-
-    codes = segment.codes
-
-    def plain(code: tuple[str, str, str] | None) -> tuple[str, str] | None:
-        return (code[0], code[2]) if code is not None and code[1] == "SCT" else None
-
-    category, kind, region = plain(codes.category), plain(codes.type), plain(codes.region)
-    if category is None or kind is None or kind[0] == TISSUE[0]:
-        return None
-    side = plain(codes.region_modifier if region is not None else codes.type_modifier)
-    return Terminology(category, kind, segment.colour or (200, 200, 200), side, region)
 
 
 def shown_window(session: Session) -> Window:

@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..volume.readers.segments import SegmentCodes
 
 Colour = tuple[int, int, int]
 Code = tuple[str, str]
@@ -23,6 +27,8 @@ ANATOMICAL: Code = ("123037004", "Anatomical Structure")
 ALTERED: Code = ("49755003", "Morphologically Altered Structure")
 TISSUE: Code = ("85756007", "Tissue")
 """Category and type of a segment whose name says nothing, as 3D Slicer codes it."""
+
+_NO_COLOUR: Colour = (200, 200, 200)
 
 SIDES: dict[str, Code] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
 
@@ -114,6 +120,19 @@ def terminology_for(name: str) -> Terminology | None:
     if organ is None:
         return None
     return Terminology(ANATOMICAL, organ.code, organ.colour, _side(words, organ))
+
+
+def stored_terminology(codes: SegmentCodes, colour: Colour | None = None) -> Terminology | None:
+    """The SNOMED CT codes a stored segment came with; ``None`` where it has none of its own."""
+
+    def plain(code: tuple[str, str, str] | None) -> Code | None:
+        return (code[0], code[2]) if code is not None and code[1] == "SCT" else None
+
+    category, kind, region = plain(codes.category), plain(codes.type), plain(codes.region)
+    if category is None or kind is None or kind[0] == TISSUE[0]:
+        return None
+    side = plain(codes.region_modifier if region is not None else codes.type_modifier)
+    return Terminology(category, kind, colour or _NO_COLOUR, side, region)
 
 
 def search_terminology(query: str, limit: int = 10) -> list[Term]:

@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 _PACKAGES = str(Path(__file__).resolve().parents[2])
-_BEGIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from MedSAMSegmentLib.slicer.worker import main; main()"
+_BEGIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from MedSAMSegmentLib.slicer.{} import main; main()"
 
 
-def worker_command(folder: str, python: str | None = None) -> list[str]:
+def worker_command(folder: str, python: str | None = None, module: str = "worker") -> list[str]:
     """Program and arguments.
 
     Args:
         folder: the exchange folder.
         python: the interpreter; by default Slicer's, outside Slicer the one that is running.
+        module: whose ``main`` runs.
     """
-    return [python or shutil.which("PythonSlicer") or sys.executable, "-c", _BEGIN, _PACKAGES, folder]
+    return [python or shutil.which("PythonSlicer") or sys.executable, "-c", _BEGIN.format(module), _PACKAGES, folder]

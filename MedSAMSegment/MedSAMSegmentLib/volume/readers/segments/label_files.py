@@ -26,6 +26,7 @@ from .types import Code, Colour, SegmentCodes, StoredSegment, StoredSegments
 
 #: A label map with more labels than this is no label map but an image.
 _MOST_LABELS = 1000
+_TERMINOLOGY = "TerminologyEntry:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ def _entry(number: int, value: Callable[[str], str]) -> _Entry:
         int(layer) if layer.isdigit() else number,
         int(label) if label.isdigit() else 1,
         _colour(value("Color")),
-        _codes(value("Tags")),
+        slicer_codes(next((t for t in value("Tags").split("|") if t.startswith(_TERMINOLOGY)), "")),
     )
 
 
@@ -146,10 +147,9 @@ def _colour(text: str) -> Colour | None:
     return red, green, blue
 
 
-def _codes(tags: str) -> SegmentCodes:
+def slicer_codes(entry: str) -> SegmentCodes:
     """The codes of Slicer's ``TerminologyEntry`` tag: context, category, type, modifier, context, region, modifier."""
-    entry = next((tag for tag in tags.split("|") if tag.startswith("TerminologyEntry:")), "")
-    parts = entry.partition(":")[2].split("~")
+    parts = entry.removeprefix(_TERMINOLOGY).split("~")
     if len(parts) != 7:
         return SegmentCodes()
     category, kind, modifier, region, region_modifier = (_code(parts[n]) for n in (1, 2, 3, 5, 6))
