@@ -69,6 +69,18 @@ def test_a_volume_of_2025_with_clicks_only(tmp_path: Path) -> None:
     assert case.labels[0].box is None and case.labels[0].clicks == (Click(6, 7, 2, True),)
 
 
+def test_strokes_on_a_picture_of_2024(tmp_path: Path) -> None:
+    strokes = np.zeros((40, 50), np.int32)
+    strokes[3, 4:9], strokes[20, 30], strokes[39] = 3, 1, 1000
+    case = read_case(save(tmp_path, "2D.npz", imgs=np.zeros((40, 50, 3), np.uint8), scribbles=strokes))
+    assert case.is_picture and [item.label for item in case.labels] == [1, 3], "1000 is a stroke on the background"
+    assert all((item.scribble == (strokes == item.label)).all() and item.box is None for item in case.labels)
+    for wrong in (np.zeros((40, 50), int), strokes[:9], strokes + 0.5, np.where(strokes > 0, -1, 0), strokes[None]):
+        with pytest.raises(InputError) as caught:
+            read_case(save(tmp_path, "wrong.npz", imgs=np.zeros((40, 50, 3), np.uint8), scribbles=wrong))
+        assert caught.value.code == "BAD_CASE"
+
+
 def test_numbers_in_a_wider_type_are_the_same_picture(tmp_path: Path) -> None:
     wide = save(tmp_path, imgs=VOLUME.astype(np.float64), boxes=[[0, 0, 0, 9, 9, 3]], spacing=np.ones(3))
     assert read_case(wide).image.dtype == np.uint8 and (read_case(wide).image == VOLUME).all()

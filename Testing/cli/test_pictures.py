@@ -107,6 +107,48 @@ def test_challenge_cases_get_the_labels_of_the_published_program(run, golden_wei
     golden.check("3d/segs", np.load(tmp_path / "segs" / "3D_volume.npz")["segs"])
 
 
+@needs_golden
+def test_scribbles_of_a_challenge_are_shown_to_the_network_as_a_mask(run, golden_weights: Path, tmp_path: Path) -> None:
+    """The program for scribbles: strokes as a mask of ones, no box; a later label over the earlier ones."""
+    picture = np.tile(tool("inputs").make_inputs(0)["image"], (2, 2, 1))[:256, :256]
+    strokes = np.zeros(picture.shape[:2], np.int64)
+    strokes[60:64, 30:120], strokes[100:180, 150], strokes[200, 20:60] = 7, 2, 1000
+    (tmp_path / "imgs").mkdir()
+    np.savez_compressed(tmp_path / "imgs" / "2D_scribbles.npz", imgs=picture, scribbles=strokes)
+    np.savez_compressed(tmp_path / "imgs" / "2D_boxes.npz", imgs=picture, boxes=np.array([[30, 60, 120, 64]]))
+    result = run(
+        *("challenge", tmp_path / "imgs", tmp_path / "segs", "--json"),
+        *("--model", "lite-medsam-scribble", "--checkpoint", golden_weights),
+    )
+    assert result.status == 3 and [item["error"]["code"] for item in result.json["failed"]] == ["NO_SCRIBBLE"]
+    found = np.load(tmp_path / "segs" / "2D_scribbles.npz")["segs"]
+
+    from MedSAMSegmentLib.checkpoints import load_model
+
+    network = load_model("lite-medsam-scribble", golden_weights, "cpu").network
+    values = picture.astype(np.float32)
+    values = (values - values.min()) / (values.max() - values.min())
+    with torch.inference_mode():
+        embedding = network.encode_image(torch.from_numpy(values).permute(2, 0, 1)[None])
+        expected = np.zeros(found.shape, np.uint8)
+        for label in (2, 7):
+            drawn = torch.from_numpy((strokes == label).astype(np.float32))[None, None]
+            expected[(network.decode(embedding, mask_input=drawn).low_res_logits[0, 0] > 0).numpy()] = label
+    assert found.dtype == np.uint8 and found.any() and (found != expected).mean() < 1e-3
+
+    boxes_only = run(
+        *("challenge", tmp_path / "imgs", tmp_path / "others", "--json"),
+        *("--model", "lite-medsam", "--checkpoint", golden_weights),
+    )
+    assert [item["error"]["code"] for item in boxes_only.json["failed"]] == ["NO_BOX"]
+    Image.fromarray(picture).save(tmp_path / "scan.png")
+    refused = run(
+        *("segment", tmp_path / "scan.png", "--box", "30,60,120,64", "--model", "lite-medsam-scribble"),
+        *("--checkpoint", golden_weights, "-o", tmp_path / "m.png", "--json"),
+    )
+    assert (refused.status, refused.code) == (2, "PROMPT_NOT_TRAINED") and not (tmp_path / "m.png").exists()
+
+
 def test_clicks_and_candidates_on_a_picture(run, picture: Path, mobile_sam: Path, tmp_path: Path) -> None:
     options = ("--model", "mobile-sam", "--checkpoint", mobile_sam, "-o", tmp_path / "m.seg.nrrd", "--json")
     one = run("segment", picture, "--point", "60,40", "--outside-point", "5,5", "--label", "cell", *options)

@@ -26,6 +26,7 @@ LAYOUTS = {
     "medsam": "medsam_vit_b",
     "medicosam": "medicosam_vit_b",
     "lite-medsam": "lite_medsam",
+    "lite-medsam-scribble": "lite_medsam",
     "mobile-sam": "mobile_sam_vit_t",
     "efficienttam-tiny-512": "medsam2_efficienttam_ti_512",
     "efficienttam-small-512": "medsam2_efficienttam_s_512",

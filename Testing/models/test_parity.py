@@ -12,26 +12,32 @@ import json
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from golden_cases import PRODUCERS
+from MedSAMSegmentLib.allocator import keep_freed_memory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARITY = Path(os.environ.get("MEDSAM_PARITY_DIR", REPOSITORY.parent / "shared" / "parity"))
 
 
 def _stages() -> list[Any]:
-    """(golden file, stage) for every golden file of a known architecture; one skipped entry where there is none."""
+    """(golden file, stage) for every golden file of a known architecture; one skipped entry where there is none.
+
+    Files made with the same weights follow each other, so that these are made once.
+    """
     found = []
-    for path in sorted((PARITY / "golden").glob("*.json")):
-        info = json.loads(path.read_text())
-        if info.get("weights") in PRODUCERS:
-            stages = dict.fromkeys(name.split("/")[0] for name in info["arrays"])
-            found += [pytest.param(path.stem, stage, id=f"{path.stem}-{stage}") for stage in stages]
+    files = {path.stem: json.loads(path.read_text()) for path in (PARITY / "golden").glob("*.json")}
+    known = {model: info for model, info in files.items() if info.get("weights") in PRODUCERS}
+    for model, info in sorted(known.items(), key=lambda item: (item[1]["weights_crc32"], item[0])):
+        stages = dict.fromkeys(name.split("/")[0] for name in info["arrays"])
+        found += [pytest.param(model, stage, id=f"{model}-{stage}") for stage in stages]
     if not found:
         reason = f"no golden arrays in {PARITY.name}/golden; set MEDSAM_PARITY_DIR to the folder that holds them"
         found.append(pytest.param("", "", marks=pytest.mark.skip(reason=reason)))
@@ -48,9 +54,32 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-@lru_cache(maxsize=1)
-def _weights(layout: str, seed: int) -> dict[str, Any]:
-    return _tool("weights").make_weights(str(PARITY / "keys" / f"{layout}.json"), seed)
+def _weights(info: dict[str, Any]) -> dict[str, Any]:
+    """The weights of a golden file; those of the last file are kept, because the next one may have the same."""
+    checksum = info["weights_crc32"]
+    if checksum not in _kept_weights:
+        _kept_weights.clear()
+        keys = PARITY / "keys" / f"{info['weights']}.json"
+        weights = _tool("weights").make_weights(str(keys), info["weights_seed"])
+        made = f"{_tool('weights').checksum(weights):08x}"
+        assert made == checksum, "these are not the weights that the golden arrays were made with"
+        _kept_weights[checksum] = weights
+    return _kept_weights[checksum]
+
+
+_kept_weights: dict[str, dict[str, Any]] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _whole_machine() -> Iterator[None]:
+    """These networks are large: they get two cores, and memory is kept for the next layer."""
+    keep_freed_memory()
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before, min(2, os.cpu_count() or 1)))
+    yield
+    torch.set_num_threads(before)
+    _case.cache_clear()
+    _kept_weights.clear()
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +90,7 @@ def _case(model: str) -> tuple[Any, Any, dict[str, list[str]]]:
     for name in golden.names():
         names[name.split("/")[0]].append(name)
     inputs = _tool("inputs").make_inputs(golden.info["inputs_seed"])
-    weights = _weights(golden.info["weights"], golden.info["weights_seed"])
+    weights = _weights(golden.info)
     how = {name: meta["how"] for name, meta in golden.meta.items()}
     return golden, PRODUCERS[golden.info["weights"]](weights, inputs, how), names
 
@@ -78,13 +107,3 @@ def test_computes_what_the_official_implementation_computes(model: str, stage: s
         if not result["ok"]:
             wrong[name] = result
     assert not wrong
-
-
-def test_weights_are_the_ones_the_golden_arrays_were_made_with() -> None:
-    layouts = {json.loads(path.read_text())["weights"]: path for path in (PARITY / "golden").glob("*.json")}
-    known = [path for layout, path in layouts.items() if layout in PRODUCERS]
-    if not known:
-        pytest.skip(f"no golden arrays in {PARITY.name}/golden")
-    info = json.loads(known[0].read_text())
-    weights = _weights(info["weights"], info["weights_seed"])
-    assert f"{_tool('weights').checksum(weights):08x}" == info["weights_crc32"]

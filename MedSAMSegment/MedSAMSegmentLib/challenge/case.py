@@ -11,6 +11,7 @@ key                   content
                       z_mid_x_max, z_mid_y_max
 ``clicks`` (2025)     n dictionaries with lists ``fg`` and ``bg`` of clicks in array order (z, y, x)
 ``prev_pred`` (2025)  (D, H, W) labels of the round before
+``scribbles`` (2024)  (H, W) numbers of labels where strokes were drawn; 1000 is a stroke on the background
 ====================  ==================================================================================================
 
 The first box or pair of click lists belongs to label 1, the next to label 2 ... Box ends are the first and last pixel.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import numpy as np
 from ..errors import InputError
 from .arrays import read_arrays
 
+_BACKGROUND_STROKE = 1000
 _ON_MIDDLE_SLICE = ("z_mid_x_min", "z_mid_y_min", "z_mid_x_max", "z_mid_y_max")
 
 
@@ -52,12 +54,14 @@ class PromptedLabel:
         box: first and last pixel (x0, y0, z0, x1, y1, z1), or ``None``; z is 0 in pictures.
         box_slice: the slice that x and y of the box were drawn on; ``None`` when they hold on all its slices.
         clicks: in the order of the file, inside first.
+        scribble: (H, W) bool, the strokes drawn on it in a picture, or ``None``.
     """
 
     label: int
     box: tuple[int, int, int, int, int, int] | None
     box_slice: int | None = None
     clicks: tuple[Click, ...] = ()
+    scribble: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +100,11 @@ def read_case(path: Path) -> ChallengeCase:
     arrays = read_arrays(path)
     if "imgs" not in arrays:
         raise _bad(path, "it holds no 'imgs'")
-    boxes, clicks = arrays.get("boxes"), arrays.get("clicks")
-    if boxes is None and clicks is None:
-        raise _bad(path, "it holds neither 'boxes' nor 'clicks'")
+    boxes, clicks, strokes = arrays.get("boxes"), arrays.get("clicks"), arrays.get("scribbles")
+    if boxes is None and clicks is None and strokes is None:
+        raise _bad(path, "it holds neither 'boxes' nor 'clicks' nor 'scribbles'")
     image = arrays["imgs"]
-    is_picture = _is_picture(image, boxes)
+    is_picture = _is_picture(image, boxes, strokes)
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise _bad(path, f"its image has the shape {image.shape}")
     image = _eight_bit(path, image)
@@ -116,6 +120,7 @@ def read_case(path: Path) -> ChallengeCase:
         if any(not (0 <= c.x < size[0] and 0 <= c.y < size[1] and 0 <= c.z < size[2]) for c in own):
             raise _bad(path, f"a click of label {number + 1} lies outside the image")
         labels.append(PromptedLabel(number + 1, box, on_slice, own))
+    labels = _with_scribbles(path, labels, strokes, image, is_picture)
     shape = image.shape[:2] if is_picture else image.shape
     previous = arrays.get("prev_pred")
     if previous is not None and previous.shape != shape:
@@ -123,8 +128,8 @@ def read_case(path: Path) -> ChallengeCase:
     return ChallengeCase(path.name, image, is_picture, _spacing(path, arrays, is_picture), tuple(labels), previous)
 
 
-def _is_picture(image: np.ndarray, boxes: np.ndarray | None) -> bool:
-    if image.ndim == 2:
+def _is_picture(image: np.ndarray, boxes: np.ndarray | None, strokes: np.ndarray | None) -> bool:
+    if image.ndim == 2 or (strokes is not None and strokes.ndim == 2):
         return True
     plain = boxes is not None and boxes.dtype != object and boxes.ndim == 2
     return image.ndim == 3 and image.shape[2] == 3 and plain and boxes is not None and boxes.shape[1] == 4
@@ -139,6 +144,28 @@ def _eight_bit(path: Path, image: np.ndarray) -> np.ndarray:
     if image.min() < 0 or image.max() > 255:
         raise _bad(path, f"its image has values from {image.min():g} to {image.max():g} instead of 0 to 255")
     return np.rint(image).astype(np.uint8)
+
+
+def _with_scribbles(
+    path: Path, labels: list[PromptedLabel], strokes: np.ndarray | None, image: np.ndarray, is_picture: bool
+) -> list[PromptedLabel]:
+    """The labels, and those that only strokes were drawn for, by their number."""
+    if strokes is None:
+        return labels
+    if not is_picture or image.shape[2:] not in ((), (3,)) or strokes.shape != image.shape[:2]:
+        raise _bad(path, f"'scribbles' of the shape {strokes.shape} belong to no picture of the shape {image.shape}")
+    if strokes.dtype.kind not in "biu" and not (strokes.dtype.kind == "f" and (strokes == np.trunc(strokes)).all()):
+        raise _bad(path, "'scribbles' must hold the numbers of labels")
+    known = {item.label: item for item in labels}
+    for number in np.unique(strokes).astype(int).tolist():
+        if number in (0, _BACKGROUND_STROKE):
+            continue
+        if not 0 < number < 2**16:
+            raise _bad(path, f"'scribbles' holds the label {number}")
+        known[number] = replace(known.get(number, PromptedLabel(number, None)), scribble=strokes == number)
+    if not known:
+        raise _bad(path, "nothing is drawn in 'scribbles'")
+    return [known[number] for number in sorted(known)]
 
 
 def _boxes(

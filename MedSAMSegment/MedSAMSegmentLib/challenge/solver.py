@@ -52,6 +52,15 @@ class Solver:
         """
         from ..inference.image_predictor import IMAGE_ARCHITECTURES
 
+        if "scribble" in self.model.spec.prompts:
+            return self._scribbled_picture(case)
+        scribbled = [item for item in case.labels if item.box is None and not item.clicks]
+        if scribbled:
+            raise InputError(
+                "NO_BOX",
+                f"{case.name}: of label {scribbled[0].label} only scribbles are known.",
+                "Save boxes or clicks, too, or use --model lite-medsam-scribble.",
+            )
         if case.is_picture and self.model.spec.architecture in IMAGE_ARCHITECTURES:
             return self._picture(case)
         return self._volume(case, progress, cancel)
@@ -72,6 +81,27 @@ class Solver:
                 assert item.box is not None
                 x0, y0, _, x1, y1, _ = item.box
                 found = predictor.predict(encoded, boxes=np.array([[x0, y0, x1, y1]]))
+                segmentation[predictor.masks(encoded, found)[0, 0]] = item.label
+        return segmentation
+
+    def _scribbled_picture(self, case: ChallengeCase) -> np.ndarray:
+        """Label by label, as LiteMedSAM's program for scribbles has it, which knows neither boxes nor clicks."""
+        from ..inference.image_predictor import ImagePredictor
+        from ..inference.runner import typed_failures
+
+        if any(item.scribble is None for item in case.labels):
+            raise InputError(
+                "NO_SCRIBBLE",
+                f"{case.name}: the model '{self.model.spec.name}' needs strokes on a picture for each label.",
+                "Save them in 'scribbles', or choose another model.",
+            )
+        segmentation = _empty(case)
+        predictor = ImagePredictor(self.model)
+        with typed_failures():
+            encoded = predictor.encode(case.image)
+            for item in case.labels:
+                assert item.scribble is not None
+                found = predictor.predict_from_scribble(encoded, item.scribble)
                 segmentation[predictor.masks(encoded, found)[0, 0]] = item.label
         return segmentation
 
@@ -160,7 +190,7 @@ def _name(item: PromptedLabel) -> str:
 
 
 def _empty(case: ChallengeCase) -> np.ndarray:
-    return np.zeros(case.shape, np.uint8 if len(case.labels) < 256 else np.uint16)
+    return np.zeros(case.shape, np.uint8 if max((item.label for item in case.labels), default=0) < 256 else np.uint16)
 
 
 def _around(mask: np.ndarray) -> tuple[int, int, int, int, int, int] | None:

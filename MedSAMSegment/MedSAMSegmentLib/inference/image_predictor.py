@@ -56,7 +56,7 @@ def check_takes_points(spec: ModelSpec) -> None:
         names = ", ".join(others[name] for name in IMAGE_ARCHITECTURES if name in others)
         raise UsageError(
             "PROMPT_NOT_TRAINED",
-            f"The model '{spec.name}' was trained with boxes, not with points.",
+            f"The model '{spec.name}' was not trained with points.",
             f"Choose another one, for example {names}.",
         )
 
@@ -129,9 +129,37 @@ class ImagePredictor:
             multimask: three masks for each prompt, from part to whole; otherwise the one the network settles on.
 
         Raises:
-            UsageError: ``EMPTY_PROMPT`` when there is neither a point nor a box nor a mask.
+            UsageError: ``EMPTY_PROMPT`` when there is neither a point nor a box nor a mask; ``PROMPT_NOT_TRAINED`` for
+                a model that was trained with scribbles only.
         """
-        tokens, kinds = self._tokens(encoded.shape, points, labels, boxes)
+        if "box" not in self.spec.prompts:
+            raise only_scribbles(self.spec)
+        return self._decoded(encoded, *self._tokens(encoded.shape, points, labels, boxes), mask_logits, multimask)
+
+    @torch.inference_mode()
+    def predict_from_scribble(self, encoded: EncodedImage, scribble: np.ndarray) -> MaskCandidates:
+        """The mask of one object of which strokes are known, (rows, columns) bool of the picture.
+
+        Raises:
+            UsageError: ``PROMPT_NOT_TRAINED`` for a model that was not trained with scribbles.
+        """
+        if "scribble" not in self.spec.prompts:
+            raise UsageError(
+                "PROMPT_NOT_TRAINED",
+                f"The model '{self.spec.name}' was not trained with scribbles.",
+                "Choose lite-medsam-scribble, or give boxes.",
+            )
+        drawn = torch.from_numpy(official_image.scribble_input(scribble, self.spec))
+        return self._decoded(encoded, None, None, drawn, multimask=False)
+
+    def _decoded(
+        self,
+        encoded: EncodedImage,
+        tokens: Tensor | None,
+        kinds: Tensor | None,
+        mask_logits: Tensor | None,
+        multimask: bool,
+    ) -> MaskCandidates:
         if tokens is None and mask_logits is None:
             raise UsageError("EMPTY_PROMPT", "There is no prompt.", "Give points, a box or an earlier mask.")
         if mask_logits is not None:
@@ -199,6 +227,15 @@ class ImagePredictor:
 
 def _takes_points(spec: ModelSpec) -> bool:
     return "points" in spec.prompts and not spec.needs_box
+
+
+def only_scribbles(spec: ModelSpec) -> UsageError:
+    """For everything but scribbles on pictures."""
+    return UsageError(
+        "PROMPT_NOT_TRAINED",
+        f"The model '{spec.name}' was trained with scribbles on pictures only.",
+        "Run medsamsegment challenge on pictures with 'scribbles', or choose another model.",
+    )
 
 
 def _no_image_model(spec: ModelSpec) -> UsageError:

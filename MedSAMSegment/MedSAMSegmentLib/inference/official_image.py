@@ -83,6 +83,16 @@ def to_network(places: np.ndarray, spec: ModelSpec, shape: tuple[int, int], box:
     return np.asarray(places, np.float64) * (columns / shape[1], rows / shape[0])
 
 
+def scribble_input(scribble: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Strokes on an image, (H, W) bool, as the mask (1, 1, S, S) of zeros and ones, float32, that LiteMedSAM's program
+    for scribbles shows its network: reduced like the image, and every pixel that anything is left in counts.
+    """
+    size = network_size(spec, (int(scribble.shape[0]), int(scribble.shape[1])))
+    drawn = resize_by_area(scribble.astype(np.uint8), size) > 0
+    padding = ((0, spec.image_size - size[0]), (0, spec.image_size - size[1]))
+    return np.pad(drawn, padding)[None, None].astype(np.float32)
+
+
 def at_image_size(low_res_logits: Tensor, spec: ModelSpec, shape: tuple[int, int]) -> Tensor:
     """(B, M, h, w) logits of the decoder as (B, M, H, W) at the image's own size: logits, or probabilities where the
     official program interpolates these; see :func:`is_inside`.

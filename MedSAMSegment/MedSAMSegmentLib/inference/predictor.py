@@ -197,7 +197,12 @@ def make_predictor(loaded: LoadedModel) -> SlicePredictor:
 
     Raises:
         CheckpointError: ``ARCHITECTURE_NOT_TRACKED`` when no predictor is written for that architecture.
+        UsageError: ``PROMPT_NOT_TRAINED`` for a model that knows scribbles on pictures only.
     """
+    if "box" not in loaded.spec.prompts:
+        from .image_predictor import only_scribbles
+
+        raise only_scribbles(loaded.spec)
     architecture = loaded.spec.architecture
     if architecture == "embedded":
         from .embedded import EmbeddedPredictor

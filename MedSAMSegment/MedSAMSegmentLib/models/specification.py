@@ -14,6 +14,7 @@ _FILTERS = ("pillow-bicubic", "pillow-bilinear", "spline-bicubic", "area", "anti
 _INTENSITIES = ("eight-bit", "min-max")
 _INTERPOLATED = ("logits", "probabilities")
 _PROMPTS = ("box", "points", "mask")
+_RARE_PROMPTS = ("scribble",)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class ModelSpec:
     licence: Licence
     notes: str = ""
     prompts: tuple[str, ...] = _PROMPTS
-    """What the weights were trained to understand: "box", "points" (clicks), "mask" (the logits of an earlier mask)."""
+    """What the weights were trained to understand: "box", "points" (clicks), "mask" (the logits of an earlier mask),
+    "scribble" (strokes drawn into the mask)."""
     needs_box: bool = False
     """Clicks are understood as corrections of an object that has a box, and not without one."""
     estimates_overlap: bool = True
@@ -123,7 +125,7 @@ class ModelSpec:
             checkpoint=_origin(reader.nested("checkpoint")),
             licence=_licence(reader.nested("licence")),
             notes=reader.text("notes", default=""),
-            prompts=reader.some_of("prompts", _PROMPTS),
+            prompts=reader.some_of("prompts", (*_PROMPTS, *_RARE_PROMPTS), default=_PROMPTS),
             needs_box=reader.yes_or_no("needs_box"),
             estimates_overlap=reader.yes_or_no("estimates_overlap", default=True),
         )
@@ -227,9 +229,9 @@ class _Reader:
             raise self.error(key, f"must be one of {', '.join(values)}")
         return value
 
-    def some_of(self, key: str, values: tuple[str, ...]) -> tuple[str, ...]:
-        """At least one of ``values``; all where the entry says nothing."""
-        chosen = self.data.pop(key, values)
+    def some_of(self, key: str, values: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+        """At least one of ``values``."""
+        chosen = self.data.pop(key, default)
         if not isinstance(chosen, list | tuple) or not chosen or not set(chosen) <= set(values):
             raise self.error(key, f"must list some of {', '.join(values)}")
         return tuple(chosen)
