@@ -116,6 +116,20 @@ def test_every_voxel_lands_on_its_image(slicer, monkeypatch, tmp_path, variant, 
     assert {item.ReferencedSOPInstanceUID for item in sources} <= images
 
 
+@pytest.mark.parametrize("kind", ["dicom_segmentation", "structure_set"])
+def test_the_panel_asks_where_to_and_writes(slicer, monkeypatch, tmp_path, kind):
+    import qt
+    from MedSAMSegmentLib.slicer import panel_export
+
+    loaded = Loaded(slicer, "axial up", tmp_path, monkeypatch)
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", staticmethod(lambda *ignored: f"{tmp_path}/out"))
+    panel = qt.QWidget()
+    message = getattr(panel_export, kind)(loaded.segmentation, loaded.node, panel)
+    assert message.startswith("Saved as out.dcm.")
+    for segment in read_segments(tmp_path / "out.dcm", loaded.volume).segments:
+        assert np.array_equal(segment.mask, loaded.masks[segment.name])
+
+
 def test_chosen_segments_under_a_transform_land_where_they_were_drawn(slicer, monkeypatch, tmp_path):
     """A registration moves volume and segmentation in Slicer, not the images in the archive."""
     from MedSAMSegmentLib.slicer.dicom_export import export_dicom

@@ -102,7 +102,7 @@ def source_files(volume_node: Any) -> list[str]:
     if not files:
         raise InputError(
             "NOT_FROM_DICOM",
-            "The scan was not loaded from DICOM, so there is no study that a DICOM result could belong to.",
+            "The scan was not read from DICOM, so there is no study that a DICOM result could belong to.",
             "Export .seg.nrrd or NIfTI instead.",
         )
     if not all(os.path.isfile(path) for path in files):

@@ -217,6 +217,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.importButton, self._import),
             (ui.installButton, self._install),
             (ui.exportDicomButton, lambda: self._export(panel_export.dicom_segmentation)),
+            (ui.exportStructuresButton, lambda: self._export(panel_export.structure_set)),
             (ui.exportNrrdButton, lambda: self._export(panel_export.segmentation_file)),
             (ui.exportNiftiButton, lambda: self._export(panel_export.nifti_file)),
             (ui.exportLabelmapButton, lambda: self._export(panel_export.labelmap)),

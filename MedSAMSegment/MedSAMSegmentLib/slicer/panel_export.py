@@ -1,15 +1,22 @@
-"""Export from the panel, with Slicer's own writers; each way asks where to, and returns a sentence for the user."""
+"""Export from the panel; each way asks where to, and returns a sentence for the user.
+
+DICOM goes through this program's own writers, everything else through Slicer's.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, MedSAMSegmentError, OutputError
+from .dicom_export import export_dicom, source_files
+
+_WRITERS = "highdicom>=0.24 contourpy>=1.2"
 
 
 def segmentation_file(segmentation: Any, volume: Any, parent: Any) -> str:
@@ -43,14 +50,54 @@ def labelmap(segmentation: Any, volume: Any, parent: Any) -> str:
 
 
 def dicom_segmentation(segmentation: Any, volume: Any, parent: Any) -> str:
-    """DICOM Segmentation, by the exporter of Slicer's DICOM module."""
+    """DICOM Segmentation."""
+    return _dicom(segmentation, volume, parent, "", _by_slicer)
+
+
+def structure_set(segmentation: Any, volume: Any, parent: Any) -> str:
+    """DICOM RT Structure Set."""
+    return _dicom(segmentation, volume, parent, "rtstruct:", None)
+
+
+def _dicom(
+    segmentation: Any, volume: Any, parent: Any, prefix: str, otherwise: Callable[[Any, Any, Any], str] | None
+) -> str:
+    """By this program's own writers, in a process of their own; what they need is installed on request."""
     _check(segmentation)
-    if not volume.GetAttribute("DICOM.instanceUIDs"):
-        raise InputError(
-            "NOT_FROM_DICOM",
-            "The scan was not read from DICOM, so there is no study that a DICOM-SEG could refer to.",
-            "Export .seg.nrrd or NIfTI instead.",
-        )
+    source_files(volume)
+    path = _ask_file(segmentation, parent, ".dcm")
+    if not path:
+        return ""
+    wanted = ([prefix + path], segmentation, volume, parent)
+    try:
+        notes = _exported(*wanted)
+    except MedSAMSegmentError as error:
+        if error.code != "MISSING_PACKAGE":
+            raise
+        question = _("Writing DICOM needs Python packages that Slicer does not bring: {names}. Install them now?")
+        if slicer.util.confirmOkCancelDisplay(question.format(names=_WRITERS)):
+            slicer.util.pip_install(_WRITERS)
+            notes = _exported(*wanted)
+        elif otherwise is not None:
+            return otherwise(segmentation, volume, parent)
+        else:
+            return ""
+    return " ".join([_("Saved as {name}.").format(name=os.path.basename(path)), *notes])
+
+
+def _exported(targets: list[str], segmentation: Any, volume: Any, parent: Any) -> tuple[str, ...]:
+    """The views stay alive meanwhile; the panel does not take another order."""
+    parent.setEnabled(False)
+    slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+    try:
+        return export_dicom(targets, segmentation, volume, waiting=slicer.app.processEvents)
+    finally:
+        slicer.app.restoreOverrideCursor()
+        parent.setEnabled(True)
+
+
+def _by_slicer(segmentation: Any, volume: Any, parent: Any) -> str:
+    """By the exporter of Slicer's DICOM module."""
     plugins = getattr(slicer.modules, "dicomPlugins", {})
     if "DICOMSegmentationPlugin" not in plugins:
         raise InputError(
