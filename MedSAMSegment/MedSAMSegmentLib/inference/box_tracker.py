@@ -9,6 +9,7 @@ change.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from scipy import ndimage
 from .coarse import CoarseMask
 from .crop_prompts import prompt_key
 from .outcome import SliceOutcome, stability
-from .predictor import SlicePrediction, SlicePrompt
+from .predictor import BoxCoordinates, PredictsTogether, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
 
 # A correction is carried on this far beyond the pixels that changed on the slice before, as a part of the crop.
@@ -31,6 +32,10 @@ _SPREAD = 1 / 24
 _CLICKED = 1 / 64
 _CLICKED_LOGIT = 4.0
 
+# Slices worked on together, and those whose mask from the whole box is kept: a batch on either side of the key slice.
+_TOGETHER = 8
+_FOUNDS_KEPT = 2 * _TOGETHER + 8
+
 
 class BoxTracker(Tracker):
     """A :class:`Tracker` that starts from a mask of the whole box; ``found`` is that mask."""
@@ -38,6 +43,10 @@ class BoxTracker(Tracker):
     def __init__(self, *given: Any, found: CoarseMask, **options: Any) -> None:
         super().__init__(*given, **options)
         self._found = found
+        self._place: BoxCoordinates | None = None
+        self._founds: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._ahead: dict[int, SlicePrediction] = {}
+        self._waiting: list[int] = []
 
     @property
     def revises(self) -> bool:
@@ -50,10 +59,11 @@ class BoxTracker(Tracker):
 
     def _order(self) -> list[tuple[int, int | None]]:
         order = super()._order()
-        if order:
-            return order
-        key = self.plan.key_slice
-        return [(index, None) for index in sorted(self.plan.slices, key=lambda k: (abs(k - key), k))]
+        if not order:
+            key = self.plan.key_slice
+            order = [(index, None) for index in sorted(self.plan.slices, key=lambda k: (abs(k - key), k))]
+        self._waiting = [index for index, _ in order]
+        return order
 
     def _has_ended(self, parent: int | None) -> bool:
         return False
@@ -93,9 +103,14 @@ class BoxTracker(Tracker):
 
     def _on(self, index: int) -> torch.Tensor:
         """The mask found on a slice, (s, s) logits over the frame."""
-        key = self.plan.key_slice
-        coordinates = self._prompts.prompt(key, False).box_coordinates
-        return self._found.on_slice(coordinates, coordinates.frame_size, index - key)
+        if index not in self._founds:
+            key = self.plan.key_slice
+            if self._place is None:
+                self._place = self._prompts.prompt(key, False).box_coordinates
+            self._founds[index] = self._found.on_slice(self._place, self._place.frame_size, index - key)
+            if len(self._founds) > _FOUNDS_KEPT:
+                self._founds.popitem(last=False)
+        return self._founds[index]
 
     def _as_found(self, index: int) -> SliceOutcome:
         known = self._known.get(index)
@@ -105,8 +120,7 @@ class BoxTracker(Tracker):
         logits = self._on(index)
         overlap = expected_overlap(logits)
         if self.predictor.revises:
-            prompt = self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=logits)
-            prediction = self.predictor.predict(self._features(index), prompt, [])
+            prediction = self._revised(index)
             logits, overlap = prediction.logits, prediction.predicted_iou
         return SliceOutcome(
             logits=logits,
@@ -118,6 +132,40 @@ class BoxTracker(Tracker):
             made_from=made_from,
             version=next_version(),
         )
+
+    def _revised(self, index: int) -> SlicePrediction:
+        """What the network makes of a slice, knowing what was found on it and its neighbours.
+
+        No slice depends on another, so the next ones are asked for along with it; the first one alone, as somebody
+        waits for it.
+        """
+        alone = self._revising_prompt(index)
+        if len(alone.points) or alone.mask is not None:
+            return self.predictor.predict(self._features(index), alone, [])
+        if index not in self._ahead:
+            together = [index]
+            if isinstance(self.predictor, PredictsTogether):
+                if index in self._waiting and self.outcomes:
+                    at = self._waiting.index(index)
+                    made_from = ("found", self._box)
+                    together += [
+                        k
+                        for k in self._waiting[at + 1 : at + _TOGETHER]
+                        if not self._is_source(k)
+                        and k not in self._locked
+                        and not (k in self._known and self._known[k].made_from == made_from)
+                    ]
+                self._prepare(together)
+                features = [self._features(k) for k in together]
+                prompts = [self._revising_prompt(k) for k in together]
+                predictions = self.predictor.predict_batch(features, prompts)
+            else:
+                predictions = [self.predictor.predict(self._features(index), self._revising_prompt(index), [])]
+            self._ahead.update(zip(together, predictions, strict=True))
+        return self._ahead.pop(index)
+
+    def _revising_prompt(self, index: int) -> SlicePrompt:
+        return self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))
 
     def _as_corrected(
         self, start: SliceOutcome, corrected: torch.Tensor, prediction: SlicePrediction, made_from: Hashable

@@ -58,14 +58,21 @@ class EmbeddingCache:
             return self._values[key][0]
         self.misses += 1
         value = compute()
-        size = size_in_bytes(value)
-        if size <= self.limit_bytes:
-            self._values[key] = (value, size)
-            self.bytes += size
-            while self.bytes > self.limit_bytes:
-                _, (_, freed) = self._values.popitem(last=False)
-                self.bytes -= freed
+        self.put(key, value)
         return value
+
+    def put(self, key: Hashable, value: Any) -> None:
+        """Keep a value that was computed elsewhere, as the latest one."""
+        size = size_in_bytes(value)
+        if key in self._values:
+            self.bytes -= self._values.pop(key)[1]
+        if size > self.limit_bytes:
+            return
+        self._values[key] = (value, size)
+        self.bytes += size
+        while self.bytes > self.limit_bytes:
+            _, (_, freed) = self._values.popitem(last=False)
+            self.bytes -= freed
 
     def clear(self) -> None:
         """Forget everything."""

@@ -34,6 +34,9 @@ _DRAWN_LOGIT = 8.0
 # Axes (1 slices, 2 rows, 3 columns) along which the box is mirrored to look at it again.
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (1, 2), (1, 3), (2, 3))
 
+# torch has slow convolutions only for a single small 3-D image: two take a third of the time of one.
+_MIRRORED_AT_ONCE = 2
+
 
 @dataclass(frozen=True)
 class _Recalled:
@@ -91,27 +94,40 @@ class EmbeddedPredictor:
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         """Where in the box the object is: the mean over the box and more and more of its mirror images."""
         assert self.grid is not None
-        total = torch.zeros_like(self._intensities(view))
-        for count, axes in enumerate(_MIRRORED, start=1):
-            total = total + self._mirrored(view, axes)
-            yield CoarseMask(total[0] / count, self.grid, view.axes)
+        total = torch.zeros(view.intensities.shape, device=self._device)
+        for first in range(0, len(_MIRRORED), _MIRRORED_AT_ONCE):
+            total = total + self._mirrored(view, _MIRRORED[first : first + _MIRRORED_AT_ONCE])
+            yield CoarseMask(total / min(first + _MIRRORED_AT_ONCE, len(_MIRRORED)), self.grid, view.axes)
 
     @_alone
     @torch.inference_mode()
-    def _mirrored(self, view: CoarseView, axes: tuple[int, ...]) -> torch.Tensor:
+    def _mirrored(self, view: CoarseView, mirrored: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """(cells) sum of the logits of some mirror images."""
         coarse = self.network.coarse
         assert coarse is not None
-        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        return coarse(self._intensities(view).flip(axes), step).flip(axes)
+        step = torch.full((len(mirrored),), view.slice_step, device=self._device, dtype=torch.float32)
+        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        logits = coarse(torch.cat([intensities.flip(axes) for axes in mirrored]), step)
+        return torch.cat([one[None].flip(axes) for one, axes in zip(logits, mirrored, strict=True)]).sum(dim=0)
 
-    def _intensities(self, view: CoarseView) -> torch.Tensor:
-        return torch.from_numpy(view.intensities)[None].to(self._device)
+    def encode(self, picture: np.ndarray) -> ImageFeatures:
+        return self.encode_batch([picture])[0]
 
     @_alone
     @torch.inference_mode()
-    def encode(self, picture: np.ndarray) -> ImageFeatures:
-        image = torch.from_numpy(np.ascontiguousarray(picture)).to(self._device).unsqueeze(0)
-        return self.network.encode_slices(image.contiguous(memory_format=torch.channels_last))
+    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
+        """:meth:`encode` of several pictures of one size; quicker together than one by one."""
+        images = torch.from_numpy(np.stack(pictures)).to(self._device)
+        features = self.network.encode_slices(images.contiguous(memory_format=torch.channels_last))
+        # Copies: a slice that the cache drops must not be kept alive by the others of its batch.
+        return [
+            ImageFeatures(
+                features.embedding[row : row + 1].clone(),
+                features.position,
+                tuple(level[row : row + 1].clone() for level in features.high_resolution),
+            )
+            for row in range(len(pictures))
+        ]
 
     @_alone
     @torch.inference_mode()
@@ -126,6 +142,28 @@ class EmbeddedPredictor:
             object_score=float(output.object_score_logits[0, 0]),
             state=output,
         )
+
+    @_alone
+    @torch.inference_mode()
+    def predict_batch(self, features: Sequence[ImageFeatures], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+        """:meth:`predict` of several slices without memories, none of them clicked on or drawn."""
+        if any(len(prompt.points) or prompt.mask is not None for prompt in prompts):
+            raise ValueError("slices with prompts of their own are predicted one by one")
+        told = [self._prompts(slice_features, prompt) for slice_features, prompt in zip(features, prompts, strict=True)]
+        output = self.network.segment_slice(
+            torch.cat([self.network.without_memory(one) for one in features]),
+            [torch.cat(levels) for levels in zip(*(one.high_resolution for one in features), strict=True)],
+            SlicePrompts(
+                torch.cat([one.box_coordinates for one in told]),
+                torch.cat([one.slice_step for one in told]),
+                *(_stacked([getattr(one, name) for one in told]) for name in ("below", "above", "own")),
+            ),
+        )
+        # What later slices would recall is made of single slices only.
+        return [
+            SlicePrediction(logits[0].clone(), float(iou), float(score))
+            for logits, iou, score in zip(output.logits, output.iou, output.object_score_logits, strict=True)
+        ]
 
     @_alone
     @torch.inference_mode()
@@ -165,3 +203,11 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
+
+
+def _stacked(masks: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """(n, 1, s, s) of n masks (1, 1, s, s) that are all known, or none."""
+    known = [mask for mask in masks if mask is not None]
+    if len(known) not in (0, len(masks)):
+        raise ValueError("slices predicted together know the same neighbours")
+    return torch.cat(known) if known else None

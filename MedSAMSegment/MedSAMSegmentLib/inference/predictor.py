@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -164,6 +164,19 @@ class SlicePredictor(Protocol):
 
     def remember(self, features: Any, prompt: SlicePrompt, prediction: SlicePrediction) -> Any:
         """What later slices should recall of this one."""
+        ...
+
+
+@runtime_checkable
+class PredictsTogether(Protocol):
+    """A predictor that is quicker with several slices at a time."""
+
+    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[Any]:
+        """``encode`` of pictures of one size."""
+        ...
+
+    def predict_batch(self, features: Sequence[Any], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+        """``predict`` without memories of slices with neither clicks nor a drawn mask, all knowing the same masks."""
         ...
 
 

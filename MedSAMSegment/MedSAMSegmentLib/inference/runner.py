@@ -7,7 +7,7 @@ next one, however far it came.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,7 +27,7 @@ from .crop import CropFrame
 from .crop_prompts import box_coordinates
 from .history import ObjectState, Track
 from .outcome import confidence, stability
-from .predictor import SlicePredictor
+from .predictor import PredictsTogether, SlicePredictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
 from .sampler import SliceSampler, local_window
@@ -282,9 +282,18 @@ class Runner:
         sampler = SliceSampler(self.volume, plan.plane, track.frame, track.window)
         low, high = track.window
 
+        def key(index: int) -> SliceKey:
+            return SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
+
         def features(index: int) -> Any:
-            key = SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
-            return self.cache.get(key, lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
+            return self.cache.get(key(index), lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
+
+        def prepare(indices: Sequence[int]) -> None:
+            missing = [index for index in indices if key(index) not in self.cache]
+            if len(missing) > 1 and isinstance(predictor, PredictsTogether):
+                pictures = [sampler.picture(index, predictor.neighbours) for index in missing]
+                for index, encoded in zip(missing, predictor.encode_batch(pictures), strict=True):
+                    self.cache.put(key(index), encoded)
 
         kind = Tracker if track.found is None else partial(BoxTracker, found=track.found)
         return kind(
@@ -297,6 +306,7 @@ class Runner:
             known=track.outcomes,
             before=track.before,
             locked=locked,
+            prepare=prepare,
         )
 
     def _result(

@@ -17,7 +17,7 @@ prompt, neighbour and bank are unchanged keeps its mask, and the network is not 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ class Tracker:
         known: outcomes of an earlier run; reused where nothing they were made from has changed.
         before: outcomes as the user saw them when making the last corrections.
         locked: slices whose outcome in ``known`` stays, whatever changes around them.
+        prepare: told which slices will be asked for next, where several are quicker together.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Tracker:
         known: Mapping[int, SliceOutcome] | None = None,
         before: Mapping[int, SliceOutcome] | None = None,
         locked: frozenset[int] = frozenset(),
+        prepare: Callable[[Sequence[int]], None] = lambda indices: None,
     ) -> None:
         self.predictor = predictor
         self.plan = plan
         self.settings = settings
         self.outcomes: dict[int, SliceOutcome] = {}
         self._features = features
+        self._prepare = prepare
         self._prompts = CropPrompts(geometry, plan, frame)
         self._known = dict(known or {})
         self._before = dict(before or {})

@@ -1,0 +1,87 @@
+"""Slices asked for together get the masks they get one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from MedSAMSegmentLib import Geometry, OrientedBox, Session, Volume
+from MedSAMSegmentLib.checkpoints import load_model
+from MedSAMSegmentLib.inference import EmbeddingCache
+from MedSAMSegmentLib.inference.embedded import EmbeddedPredictor
+
+
+class OneByOne:
+    """The same network without its methods for several slices."""
+
+    def __init__(self, predictor: EmbeddedPredictor) -> None:
+        self._predictor = predictor
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("encode_batch", "predict_batch"):
+            raise AttributeError(name)
+        return getattr(self._predictor, name)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> EmbeddedPredictor:
+    return EmbeddedPredictor(load_model("embedded", None, "cpu"))
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[Volume, OrientedBox]:
+    voxels = np.random.default_rng(0).normal(20.0, 20.0, (20, 96, 96)).astype(np.int16)
+    z, y, x = np.ogrid[-1:1:20j, -1:1:96j, -1:1:96j]
+    voxels[(x / 0.45) ** 2 + (y / 0.35) ** 2 + (z / 0.8) ** 2 <= 1] += 90
+    geometry = Geometry.from_parts(voxels.shape, (0.8, 0.8, 2.5), (0.0, 0.0, 0.0), np.eye(3))
+    return Volume(voxels, geometry, modality="CT"), OrientedBox.from_index_range(geometry, 26, 31, 2, 70, 65, 18)
+
+
+def test_slices_worked_on_together_get_the_same_masks(
+    predictor: EmbeddedPredictor, scene: tuple[Volume, OrientedBox]
+) -> None:
+    masks = []
+    for one in (predictor, OneByOne(predictor)):
+        session = Session(scene[0], one)
+        session.add_object("organ", scene[1])
+        masks.append(session.segment("organ").mask)
+    assert masks[1].sum() > 1000
+    assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.999
+
+
+def test_pictures_encoded_together_give_the_same_features(predictor: EmbeddedPredictor) -> None:
+    pictures = np.random.default_rng(1).random((3, 3, 96, 96), dtype=np.float32)
+    together = predictor.encode_batch(list(pictures))
+    for picture, features in zip(pictures, together, strict=True):
+        alone = predictor.encode(picture)
+        torch.testing.assert_close(features.embedding, alone.embedding, atol=1e-4, rtol=1e-4)
+        for fine, expected in zip(features.high_resolution, alone.high_resolution, strict=True):
+            torch.testing.assert_close(fine, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_slice_dropped_from_the_cache_frees_its_memory(predictor: EmbeddedPredictor) -> None:
+    pictures = np.random.default_rng(2).random((4, 3, 96, 96), dtype=np.float32)
+    first = predictor.encode_batch(list(pictures))[0]
+    held = first.embedding.untyped_storage().nbytes() + sum(
+        level.untyped_storage().nbytes() for level in first.high_resolution
+    )
+    shown = first.embedding.nbytes + sum(level.nbytes for level in first.high_resolution)
+    assert held == shown
+
+
+def test_slices_are_still_cached_when_encoded_together(
+    predictor: EmbeddedPredictor, scene: tuple[Volume, OrientedBox]
+) -> None:
+    cache = EmbeddingCache()
+    session = Session(scene[0], predictor, cache=cache)
+    session.add_object("organ", scene[1])
+    session.segment("organ")
+    assert len(cache) == 16
+    misses = cache.misses
+    again = Session(scene[0], predictor, cache=cache)
+    again.add_object("organ", scene[1])
+    again.segment("organ")
+    assert cache.misses == misses
+    assert len(cache) == 16
