@@ -191,6 +191,7 @@ def test_what_cannot_be_looked_at_alone_is_refused(run, picture: Path, tmp_path:
         (["--model", "embedded"], 2, "NO_IMAGE_MODEL"),
         (["--model", "sam-vit-b", "--points-per-side", "0"], 2, "BAD_SETTING"),
         (["--model", "sam-vit-b", "--slices", "3:9"], 2, "BAD_SLICES"),
+        (["--model", "sam-vit-b", "--use-m2m"], 2, "OPTION_CONFLICT"),
     ):
         result = run("auto", picture, *arguments, "-o", output, "--json")
         assert (result.status, result.code) == (status, code)

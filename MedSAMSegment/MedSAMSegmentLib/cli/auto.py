@@ -93,6 +93,12 @@ def auto(
     min_mask_region_area: Annotated[
         int, typer.Option(help="Remove holes and islands of fewer pixels.", rich_help_panel=_GRID_PANEL)
     ] = 0,
+    use_m2m: Annotated[
+        bool,
+        typer.Option(
+            "--use-m2m", help="SAM 2: ask once more with every mask found; slower.", rich_help_panel=_GRID_PANEL
+        ),
+    ] = False,
     linking: Annotated[
         str,
         typer.Option(
@@ -161,6 +167,7 @@ def auto(
         crop_overlap_ratio=crop_overlap_ratio,
         crop_points_downscale_factor=crop_n_points_downscale_factor,
         minimum_region_area=min_mask_region_area,
+        refine=use_m2m,
     )
     link = LinkSettings(link_overlap, gap_slices, min_slices)
     _check_linking(linking, every)
@@ -241,8 +248,10 @@ class _Exported:
 
 
 def _settings(spec: ModelSpec, iou: float | None, **given: Any) -> AutomaticSettings:
-    from ..inference.automatic import AutomaticSettings
+    from ..inference.automatic import FAMILY_OF_SAM2, AutomaticSettings
 
+    if given["refine"] and spec.architecture not in FAMILY_OF_SAM2:
+        raise UsageError("OPTION_CONFLICT", "--use-m2m belongs to SAM 2.", "Leave it out, or choose a model of SAM 2.")
     published = AutomaticSettings.published(spec)
     return AutomaticSettings(predicted_iou_threshold=published.predicted_iou_threshold if iou is None else iou, **given)
 

@@ -36,9 +36,13 @@ Progress = Callable[[int, int], None]
 Cancel = Callable[[], bool]
 """Asked after every batch; ``True`` stops."""
 
+# Between two rounds SAM 2's program confines logits to this.
+_LARGEST_LOGIT = 32.0
+
 # Masks enlarged to the picture's size at a time: 16 of 1024 x 1024 pixels take 64 MiB.
 _ENLARGED_AT_A_TIME = 16
 
+FAMILY_OF_SAM2 = ("sam2", "efficient-tam")
 _SAM_MINIMUM_IOU, _SAM2_MINIMUM_IOU = 0.88, 0.8
 
 
@@ -61,6 +65,7 @@ class AutomaticSettings:
         crop_overlap_ratio: overlap of the first layer's crops as a part of the picture's shorter side.
         crop_points_downscale_factor: each layer's grid has this many times fewer points a side than the one before.
         minimum_region_area: holes and islands of fewer pixels are removed from the masks; 0 leaves them as they are.
+        refine: every mask is shown to the network once more with its point, before any filter (SAM 2's ``use_m2m``).
     """
 
     points_per_side: int = 32
@@ -74,6 +79,7 @@ class AutomaticSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_points_downscale_factor: int = 1
     minimum_region_area: int = 0
+    refine: bool = False
 
     def __post_init__(self) -> None:
         counts = {
@@ -101,8 +107,8 @@ class AutomaticSettings:
     @classmethod
     def published(cls, spec: ModelSpec) -> AutomaticSettings:
         """The defaults published with the model's family."""
-        family2 = spec.architecture in ("sam2", "efficient-tam")
-        return cls(predicted_iou_threshold=_SAM2_MINIMUM_IOU if family2 else _SAM_MINIMUM_IOU)
+        second = spec.architecture in FAMILY_OF_SAM2
+        return cls(predicted_iou_threshold=_SAM2_MINIMUM_IOU if second else _SAM_MINIMUM_IOU)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +169,17 @@ class PointPredictor(Protocol):
         ...
 
     def predict(
-        self, encoded: EncodedImage, points: np.ndarray, labels: np.ndarray, *, multimask: bool
+        self,
+        encoded: EncodedImage,
+        points: np.ndarray,
+        labels: np.ndarray,
+        *,
+        mask_logits: Tensor | None = None,
+        multimask: bool = False,
     ) -> MaskCandidates:
-        """Masks (B, M, h, w) for B prompts: points (B, N, 2) in pixels of the picture and labels (B, N)."""
+        """Masks (B, M, h, w) for B prompts: points (B, N, 2) in pixels of the picture and labels (B, N), and the
+        logits (B, 1, h, w) of earlier answers.
+        """
         ...
 
     def at_image_size(self, logits: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -242,7 +256,26 @@ def _masks_of_crop(
         batch = points[start : start + settings.points_per_batch]
         labels = np.ones((len(batch), 1), np.int64)
         candidates = predictor.predict(encoded, batch[:, None], labels, multimask=True)
+        if settings.refine:
+            candidates = _refined(predictor, encoded, batch, candidates)
         yield _passing(predictor, candidates, batch, encoded.shape, crop, shape, settings)
+
+
+def _refined(
+    predictor: PointPredictor, encoded: EncodedImage, points: np.ndarray, candidates: MaskCandidates
+) -> MaskCandidates:
+    """One mask for each candidate, from its point and its logits; as many prompts at once as there were points."""
+    per_point = candidates.logits.shape[1]
+    places = np.repeat(points, per_point, axis=0)[:, None]
+    earlier = candidates.logits.flatten(0, 1)[:, None].clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    answers = []
+    for start in range(0, len(places), len(points)):
+        few = slice(start, start + len(points))
+        labels = np.ones((len(places[few]), 1), np.int64)
+        answers.append(predictor.predict(encoded, places[few], labels, mask_logits=earlier[few], multimask=False))
+    logits = torch.cat([answer.logits for answer in answers])
+    ious = torch.cat([answer.ious for answer in answers])
+    return MaskCandidates(logits.unflatten(0, (-1, per_point))[:, :, 0], ious.unflatten(0, (-1, per_point))[:, :, 0])
 
 
 def _passing(
