@@ -191,9 +191,10 @@ def test_the_module_is_hidden_and_registers_the_effect_once_slicer_has_started(e
     effects = types.ModuleType("qSlicerSegmentationsEditorEffectsPythonQt")
     effects.qSlicerSegmentEditorScriptedEffect = ScriptedEffect
     monkeypatch.setitem(sys.modules, effects.__name__, effects)
+    monkeypatch.setattr(editing.slicer.app, "_slots", {})
     _module, made = load_module(MODULE / "SegmentEditorMedSAMBox.py")
     assert made.parent.hidden and registered == []
-    made._register()
+    editing.slicer.app.emit("startupCompleted()")
     assert registered == [EFFECT.as_posix()]
     assert editing.effect.clone().source == EFFECT.as_posix()
     assert editing.effect.helpText().startswith("<html>") and not editing.effect.icon().isNull()

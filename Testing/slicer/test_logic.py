@@ -207,6 +207,7 @@ def test_the_module_introduces_itself_offers_its_sample_and_passes_its_self_test
         registerCustomSampleDataSource=lambda **source: offered.append(source)
     )
     monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    monkeypatch.setattr(slicer.app, "_slots", {})
     module, made = load_module(ROOT / "MedSAMSegment" / "MedSAMSegment.py")
     assert made.parent.title == "MedSAMSegment" and made.parent.categories == ["Segmentation"]
     assert "not for clinical decisions" in made.parent.helpText
