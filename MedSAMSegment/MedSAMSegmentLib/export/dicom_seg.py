@@ -94,7 +94,8 @@ def write_dicom_seg(
     if source.is_leaning:
         notes.append(
             "The slices lean (gantry tilt): 3D Slicer and other programs that rebuild an upright stack misplace a DICOM"
-            " segmentation of them; rtstruct:PATH.dcm is exact everywhere."
+            " segmentation of them. rtstruct:PATH.dcm is exact everywhere, and a .seg.nrrd made with --upright lies right"
+            " in 3D Slicer."
         )
     if source.is_uneven:
         notes.append("The slices are unevenly spaced: programs that rebuild an even stack may shift the segments.")
