@@ -124,11 +124,11 @@ class Desktop:
         self.until(lambda: len(self.controller.objects) > before)
         return self.controller.selected
 
-    def segment(self) -> None:
+    def segment(self, seconds: float = 240.0) -> None:
         """Press "Segment" and wait for the end of the run."""
         self.ui.segmentButton.click()
         self.until(lambda: self.controller.busy)
-        self.until(lambda: not self.controller.busy)
+        self.until(lambda: not self.controller.busy, seconds)
 
     def mask(self, segment: str) -> np.ndarray:
         array = self.slicer.util.arrayFromSegmentBinaryLabelmap(self.parameters.segmentation, segment, self.volume)

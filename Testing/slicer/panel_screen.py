@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from panel_bench import Desktop
+from panel_bench import Desktop, shared_desktop
 
 _BAR = 18
 _SLICES = (
@@ -33,10 +34,15 @@ class Screen:
             views.SliceView(name, orientation, size) for name, orientation, _ in _SLICES
         )
         self.space = views.ThreeDView("1", size)
-        desktop.volume.GetDisplayNode().SetAutoWindowLevel(False)
-        desktop.volume.GetDisplayNode().SetWindowLevel(400, 40)
+        self.show()
+
+    def show(self) -> None:
+        """Show the scan in all views."""
+        display = self.desktop.volume.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(400, 40)
         for view in self.slices:
-            view.show(desktop.volume)
+            view.show(self.desktop.volume)
 
     @property
     def slices(self) -> tuple[Any, Any, Any]:
@@ -130,3 +136,9 @@ class Screen:
         height, width, _ = pixels.shape
         qt = self.desktop.qt
         return qt.QImage(pixels.tobytes(), width, height, 3 * width, qt.QImage.Format_RGB888).copy()
+
+
+@functools.cache
+def shared_screen() -> Screen:
+    """The views of :func:`~panel_bench.shared_desktop`; a scene has one view of a name, so they are kept."""
+    return Screen(shared_desktop(), (300, 300))

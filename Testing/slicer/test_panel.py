@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
@@ -125,21 +124,6 @@ def test_the_event_loop_never_stalls_and_cancelling_is_quick(desktop):
     assert desktop.mask(desktop.controller.selected).any()
     if os.getloadavg()[0] < 2 * (os.cpu_count() or 1):
         assert stopped < 0.5, f"cancelling took {stopped:.2f} s"
-
-
-def test_a_killed_worker_leaves_the_scene_as_it_was_and_the_next_run_works(desktop):
-    name = desktop.box(ORGAN)
-    desktop.segment()
-    before = desktop.mask(name)
-    desktop.put_box(desktop.controller.box_of(name), "spleen")
-    desktop.ui.segmentButton.click()
-    desktop.until(lambda: (desktop.controller.fraction or 0) > 0.1)
-    os.kill(desktop.worker_process(), signal.SIGKILL)
-    desktop.until(lambda: not desktop.controller.busy)
-    assert "ended unexpectedly" in desktop.ui.messageLabel.text
-    assert np.array_equal(desktop.mask(name), before)
-    desktop.segment()
-    assert desktop.dice(name, "spleen") > 0.7
 
 
 def test_a_saved_scene_comes_back_with_objects_and_gives_the_same_mask(desktop, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from panel_bench import shared_desktop
-from panel_screen import Screen
+from panel_screen import shared_screen
 
 ORGAN = "left kidney"
 
@@ -28,12 +28,13 @@ def colourful(picture):
 
 def test_mouse_draws_the_box_and_the_segment_appears_in_slice_and_3d_views(desktop):
     desktop.begin()
-    screen = Screen(desktop)
+    screen = shared_screen()
+    screen.show()
     assert not colourful(screen.axial.pixels()).any()
     name = screen.draw_box(ORGAN)
     roi = desktop.controller.box_of(name)
     low, high = (desktop.to_ras(corner) for corner in desktop.corners(ORGAN, margin=3))
-    # A pixel of the views is 1 to 2 mm.
+    # A pixel of the views is 1.2 mm.
     assert np.allclose(roi.GetSize(), np.abs(high - low), atol=4)
     assert np.allclose(roi.GetCenter(), (low + high) / 2, atol=2)
     desktop.until(lambda: desktop.controller._preview._node is not None)

@@ -111,7 +111,9 @@ class SegmentWriter:
         removed, added = segment_changes(segmentation_node, segment_id, volume_node, wanted, editor)
         editor.SetSelectedSegmentID(segment_id)
         follows = bool(self._written) and self._written[-1].stamp == _stamp(segmentation_node)
-        logic.SaveStateForUndo()
+        if removed is not None or added is not None:
+            # The history keeps no state twice: a step back for nothing would undo what was before.
+            logic.SaveStateForUndo()
         self._change(segmentation_node, segment_id, removed, added)
         mark_algorithm(segmentation_node.GetSegmentation().GetSegment(segment_id), algorithm)
         self._written.append(_Written(segment_id, removed, added, follows, _stamp(segmentation_node)))
@@ -126,7 +128,8 @@ class SegmentWriter:
             return
         written = self._written.pop()
         if _stamp(segmentation_node) == written.stamp:
-            self._logic.Undo()
+            if written.removed is not None or written.added is not None:
+                self._logic.Undo()
             if written.follows and self._written:
                 self._written[-1].stamp = _stamp(segmentation_node)
         elif segmentation_node.GetSegmentation().GetSegment(written.segment_id) is not None:

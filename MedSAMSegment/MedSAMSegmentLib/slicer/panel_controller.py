@@ -530,10 +530,10 @@ class PanelController:
         row, known = self.scores.get(name), self.objects.get(name)
         if not row:
             return "new"
-        if known is not None and known["pending"] and not known["replayed"]:
-            return "changed"
         if known is not None and set(row) <= set(known["accepted"]):
             return "accepted"
+        if known is not None and known["pending"] and not known["replayed"]:
+            return "changed"
         return "doubtful" if min(row.values()) < _DOUBTFUL else "segmented"
 
     # ---- models ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 @parameterNodeWrapper
 class PanelParameters:
-    """See the tooltips of the panel for what each one means.  What was said about objects is kept with segmentations."""
+    """See the tooltips of the panel for what each one means; what is known of objects is kept with segmentations."""
 
     inputVolume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode

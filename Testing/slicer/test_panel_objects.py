@@ -1,0 +1,266 @@
+"""Objects in the panel: several scans, loaded scenes, corrections by mouse, the strip, export, a worker that dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from panel_bench import shared_desktop
+from panel_screen import shared_screen
+
+ORGAN = "liver tumour"
+
+
+@pytest.fixture
+def desktop():
+    """The panel over an empty scene with the scan in it."""
+    desktop = shared_desktop()
+    desktop.begin()
+    return desktop
+
+
+def the_screen():
+    screen = shared_screen()
+    screen.show()
+    return screen
+
+
+def edge_of(mask):
+    """Index (i, j, k) of the voxel farthest to the patient's left in the middle slice of a mask."""
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    k = int(slices[len(slices) // 2])
+    rows, columns = np.nonzero(mask[k])
+    last = int(np.argmax(columns))
+    return np.array([columns[last], rows[last], k], dtype=float)
+
+
+def nodes_of(desktop):
+    """What a user sees in the scene."""
+    kinds = ("vtkMRMLMarkupsNode", "vtkMRMLSegmentationNode", "vtkMRMLVolumeNode", "vtkMRMLModelNode")
+    nodes = [node for kind in kinds for node in desktop.slicer.util.getNodesByClass(kind)]
+    return sorted(node.GetID() for node in nodes if not node.GetHideFromEditors())
+
+
+def finish(desktop):
+    """Wait for the run that a correction begins."""
+    desktop.until(lambda: desktop.controller.busy)
+    desktop.until(lambda: not desktop.controller.busy)
+
+
+def test_a_removed_object_stays_away_until_undo_brings_it_back(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before = desktop.mask(name)
+    desktop.ui.removeButton.click()
+    desktop.until(lambda: name not in desktop.controller.objects)
+    segmentation = desktop.parameters.segmentation.GetSegmentation()
+    assert segmentation.GetSegment(name) is None
+    assert desktop.controller.pending() == [] and not desktop.ui.segmentButton.enabled
+    desktop.ui.undoButton.click()
+    desktop.until(lambda: name in desktop.controller.objects)
+    assert desktop.ui.segmentButton.enabled and desktop.controller.box_of(name).GetDisplayNode().GetVisibility()
+    desktop.segment()
+    assert np.array_equal(desktop.mask(name), before)
+
+
+def test_each_volume_keeps_its_own_objects(desktop):
+    slicer = desktop.slicer
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before, first = desktop.mask(name), desktop.parameters.segmentation
+    other = slicer.util.addVolumeFromArray(
+        np.ascontiguousarray(desktop.phantom.volume.voxels[::2]),
+        ijkToRAS=slicer.util.vtkMatrixFromArray(desktop.matrix @ np.diag([1.0, 1.0, 2.0, 1.0])),
+        name="Thick slices",
+    )
+    desktop.ui.volumeSelector.setCurrentNode(other)
+    desktop.turn()
+    assert desktop.parameters.inputVolume is other and desktop.parameters.segmentation is None
+    assert not desktop.ui.segmentButton.enabled and desktop.controller.scores == {}
+    desktop.box("spleen")
+    second = desktop.parameters.segmentation
+    assert second is not first and len(desktop.controller.boxes()) == 1
+    desktop.ui.volumeSelector.setCurrentNode(desktop.volume)
+    desktop.turn()
+    assert desktop.parameters.segmentation is first
+    assert [node.GetAttribute("MedSAMSegment.SegmentID") for node in desktop.controller.boxes()] == [name]
+    assert desktop.controller.scores[name] and desktop.controller.selected == name
+    desktop.segment()
+    assert np.array_equal(desktop.mask(name), before)
+
+
+def test_a_loaded_scene_can_be_looked_through_and_corrected_at_once(desktop, tmp_path):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before = desktop.mask(name)
+    accepted = int(np.flatnonzero(before.any(axis=(1, 2)))[0])
+    desktop.controller.accept([accepted])
+    desktop.until(lambda: desktop.controller.objects[name]["accepted"] == [accepted])
+    path = str(tmp_path / "scene.mrb")
+    assert desktop.slicer.util.saveScene(path)
+    desktop.slicer.mrmlScene.Clear(0)
+    desktop.slicer.util.loadScene(path)
+    desktop.turn()
+    desktop.volume = desktop.parameters.inputVolume
+    screen = the_screen()
+    screen.click(desktop.ui.weakestButton)
+    assert desktop.controller.shown_slice() == desktop.controller.weakest_slices(name)[0]
+    place = edge_of(before)
+    screen.go_to(place)
+    assert desktop.ui.outsideButton.enabled
+    screen.click(desktop.ui.outsideButton)
+    screen.click_in(screen.axial, place)
+    finish(desktop)
+    after = desktop.mask(name)
+    i, j, k = place.astype(int)
+    assert before[k, j, i] and not after[k, j, i]
+    assert np.array_equal(after[accepted], before[accepted])
+    assert desktop.controller.objects[name]["accepted"] == [accepted]
+
+
+def test_clicks_and_strokes_by_mouse_change_the_object_and_undo_takes_each_back(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before, place = desktop.mask(name), edge_of(desktop.mask(name))
+    screen = the_screen()
+    screen.go_to(place)
+    screen.click(desktop.ui.outsideButton)
+    assert desktop.ui.outsideButton.checked
+    screen.click_in(screen.axial, place)
+    finish(desktop)
+    assert not desktop.ui.outsideButton.checked
+    clicked = desktop.mask(name)
+    i, j, k = place.astype(int)
+    assert not clicked[k, j, i] and not np.array_equal(clicked, before)
+
+    screen.click(desktop.ui.scribbleButton)
+    rows, columns = np.nonzero(before[k])
+    for column in (i - 4.0, i, i + 3.0):
+        screen.click_in(screen.axial, np.array([column, j, k]))
+    end = screen.axial.to_screen(desktop.to_ras(np.array([columns.max(), rows.max(), k], dtype=float)))
+    for event in ("MouseMoveEvent", "RightButtonPressEvent", "RightButtonReleaseEvent"):
+        screen.axial.mouse(event, end)
+    finish(desktop)
+    stroked = desktop.mask(name)
+    assert stroked[k, j, i] and not np.array_equal(stroked, clicked)
+    for expected in (clicked, before):
+        desktop.ui.undoButton.click()
+        desktop.until(lambda expected=expected: np.array_equal(desktop.mask(name), expected), 60)
+    assert desktop.slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode") == []
+
+
+def test_giving_up_a_box_leaves_nothing_behind(desktop):
+    count = desktop.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")
+    desktop.ui.drawBoxButton.click()
+    assert desktop.ui.drawBoxButton.checked
+    desktop.ui.drawBoxButton.click()
+    desktop.turn()
+    assert not desktop.ui.drawBoxButton.checked
+    assert desktop.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == count
+    assert desktop.controller.boxes() == []
+
+
+def test_the_strip_shows_every_slice_and_a_click_goes_there(desktop):
+    from PySide6.QtTest import QTest
+
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    screen = the_screen()
+    desktop.turn()
+    strip, scores = desktop.widget.strip, desktop.controller.scores[name]
+    width, height = int(strip.width), int(strip.height)
+    image = strip.grab().toImage()
+
+    def column(index):
+        return int((index - min(scores) + 0.5) * width / len(scores))
+
+    surest, weakest = max(scores, key=scores.get), min(scores, key=scores.get)
+    green, red = (image.pixelColor(column(index), height // 2) for index in (surest, weakest))
+    assert green.green() - green.red() > red.green() - red.red()
+    QTest.mouseClick(strip, desktop.qt.Qt.LeftButton, pos=desktop.qt.QPoint(column(weakest), height // 2))
+    assert desktop.controller.shown_slice() == weakest
+    shown = screen.axial.node.GetSliceToRAS().GetElement(2, 3)
+    assert shown == pytest.approx(desktop.to_ras(np.array([0.0, 0.0, weakest]))[2], abs=0.1)
+    screen.click(desktop.ui.acceptAllButton)
+    desktop.until(lambda: set(scores) <= set(desktop.controller.objects[name]["accepted"]))
+    desktop.turn()
+    blue = strip.grab().toImage().pixelColor(column(weakest), height // 2)
+    assert blue.blue() > blue.red() and not desktop.ui.weakestButton.enabled
+    assert desktop.controller.status(name) == "accepted"
+
+
+def test_propagating_one_way_leaves_the_other_side_alone(desktop):
+    name = desktop.box("spleen")
+    screen = the_screen()
+    inside = desktop.inside("spleen")
+    screen.go_to(inside)
+    upwards = [value for value, _ in desktop.widget._choices["direction"][1]].index("up")
+    desktop.ui.directionComboBox.setCurrentIndex(upwards)
+    desktop.ui.directionComboBox.activated.emit(upwards)
+    desktop.segment()
+    filled = np.flatnonzero(desktop.mask(name).any(axis=(1, 2)))
+    above = desktop.to_ras(np.array([0.0, 0.0, filled.max()]))[2], desktop.to_ras(np.array([0.0, 0.0, filled.min()]))[2]
+    assert filled.size > 2 and min(above) == pytest.approx(desktop.to_ras(inside)[2], abs=0.01)
+
+
+def test_exports_are_what_the_panel_holds(desktop, tmp_path, monkeypatch):
+    import SimpleITK
+
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    mask = desktop.mask(name)
+    for button, suffix in ((desktop.ui.exportNrrdButton, ".seg.nrrd"), (desktop.ui.exportNiftiButton, ".nii.gz")):
+        path = tmp_path / f"export{suffix}"
+        monkeypatch.setattr(
+            desktop.qt.QFileDialog, "getSaveFileName", staticmethod(lambda *ignored, path=path: str(path))
+        )
+        button.click()
+        assert desktop.ui.messageLabel.text == f"Saved as {path.name}."
+        image = SimpleITK.ReadImage(str(path))
+        voxels = SimpleITK.GetArrayFromImage(image) > 0
+        assert voxels.sum() == mask.sum()
+        middle = SimpleITK.LabelShapeStatisticsImageFilter()
+        middle.Execute(SimpleITK.Cast(image > 0, SimpleITK.sitkUInt8))
+        index = np.argwhere(mask)[:, ::-1].mean(axis=0)
+        assert np.allclose(middle.GetCentroid(1), desktop.to_ras(index) * [-1, -1, 1], atol=0.01)
+    desktop.ui.exportLabelmapButton.click()
+    node = desktop.slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLabelMapVolumeNode")
+    assert np.array_equal(desktop.slicer.util.arrayFromVolume(node) > 0, mask)
+    desktop.ui.exportDicomButton.click()
+    assert "not read from DICOM" in desktop.ui.messageLabel.text
+    assert desktop.slicer.app.messages == []
+
+
+def test_a_worker_killed_at_any_moment_leaves_the_scene_as_it_was_and_the_next_run_works(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    before, chance = desktop.mask(name), random.Random(5)
+    roi = desktop.controller.box_of(name)
+    nodes = nodes_of(desktop)
+    for turn in range(10):
+        x, y, z = roi.GetCenter()
+        roi.SetCenter(x + 0.5 * (-1) ** turn, y, z)
+        desktop.ui.segmentButton.click()
+        moment = time.monotonic() + chance.uniform(0, 2)
+        desktop.until(lambda moment=moment: time.monotonic() > moment or not desktop.controller.busy)
+        if desktop.controller.busy:
+            os.kill(desktop.worker_process(), signal.SIGKILL)
+            desktop.until(lambda: not desktop.controller.busy)
+            assert desktop.controller.failed and desktop.controller.code in ("WORKER_DIED", "WORKER_NOT_STARTED")
+            assert np.array_equal(desktop.mask(name), before)
+        else:
+            before = desktop.mask(name)
+        assert nodes_of(desktop) == nodes
+        assert desktop.controller.boxes() == [roi]
+    desktop.put_box(roi, "spleen")
+    desktop.segment()
+    assert desktop.dice(name, "spleen") > 0.7
