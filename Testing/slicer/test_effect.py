@@ -91,7 +91,7 @@ class Editing:
 
 @pytest.fixture(scope="module")
 def phantom():
-    return make_phantom(0, phantom_geometry((32, 128, 128), (2.8, 2.8, 6.0)))
+    return make_phantom(0, phantom_geometry((24, 128, 128), (2.8, 2.8, 8.0)))
 
 
 @pytest.fixture

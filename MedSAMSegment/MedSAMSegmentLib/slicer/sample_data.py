@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from .bridge_geometry import TO_LPS
+
+if TYPE_CHECKING:
+    from ..volume import Volume
 
 CATEGORY = "MedSAMSegment"
 _NAME = "MedSAMSegmentPhantom"
@@ -31,15 +34,15 @@ def register(icons: str) -> None:
     )
 
 
-def load_phantom(seed: int = 0) -> Any:
-    """Compute the scan and add it to the scene.
-
-    Returns:
-        The volume node; its truth is ``MedSAMSegmentLib.phantom.make_phantom(seed)``.
-    """
+def load_phantom() -> Any:
+    """Compute the scan and add it to the scene; its truth is ``MedSAMSegmentLib.phantom.make_phantom()``."""
     from ..phantom import make_phantom
 
-    volume = make_phantom(seed).volume
+    return add_volume(make_phantom().volume)
+
+
+def add_volume(volume: Volume) -> Any:
+    """A CT as a new volume node, displayed in the abdominal window."""
     node = slicer.util.addVolumeFromArray(
         volume.voxels.copy(),
         ijkToRAS=slicer.util.vtkMatrixFromArray(TO_LPS @ volume.geometry.affine),
