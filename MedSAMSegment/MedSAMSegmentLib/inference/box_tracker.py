@@ -53,6 +53,11 @@ class BoxTracker(Tracker):
         """No sweep follows: what is on both neighbours is known from the beginning."""
         return False
 
+    def offered(self, index: int) -> tuple[tuple[torch.Tensor, float], ...]:
+        """The one mask of a slice: what was found in the whole box, worked out, and corrected by its own prompts."""
+        outcome = self._prompted(index) if self._is_source(index) else self._as_found(index)
+        return ((outcome.logits, outcome.predicted_iou),)
+
     def _is_source(self, index: int) -> bool:
         plan = self.plan
         return index in plan.points or index in plan.masks or index in plan.boxes
