@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import qt
@@ -15,12 +14,12 @@ from slicer.util import VTKObservationMixin
 from ..errors import MedSAMSegmentError
 from . import panel_export, panel_models
 from . import panel_scene as scene
+from .bridge_prompts import display_window
 from .confidence_strip import ConfidenceStrip
 from .panel_controller import PanelController
 from .panel_parameters import PanelParameters
 
 _MODULE = "MedSAMSegment"
-_CAN_INSTALL = importlib.util.find_spec(f"{__package__}.install") is not None
 
 _SETTINGS = (
     "model",
@@ -196,9 +195,24 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _chosen(self, name: str, index: int) -> None:
         if self._parameters is not None:
             value = self._choices[name][1][index][0]
+            if value == "display":
+                self._take_displayed_window()
+                return
             if name == "model" and value != self._parameters.model:
                 self._parameters.checkpoint = ""
             setattr(self._parameters, name, value)
+
+    def _take_displayed_window(self) -> None:
+        """Level and width that the volume is displayed with become those that the network sees."""
+        parameters = self._parameters
+        volume = parameters.inputVolume
+        if volume is None or volume.GetScalarVolumeDisplayNode() is None:
+            self.refresh()
+            return
+        level, width = (float(part) for part in display_window(volume).split("/"))
+        parameters.windowLevel = min(max(level, -4096.0), 65535.0)
+        parameters.windowWidth = min(max(width, 1.0), 65535.0)
+        parameters.window = "custom"
 
     def _connect(self) -> None:
         ui, controller = self.ui, self.controller
@@ -435,7 +449,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.progressBar.setVisible(busy)
             ui.progressBar.setValue(round(100 * (controller.fraction or 0.0)))
             ui.messageLabel.setText(controller.message)
-            ui.installButton.setVisible(controller.code == "NOT_INSTALLED" and _CAN_INSTALL)
+            ui.installButton.setVisible(controller.code == "NOT_INSTALLED")
             ui.undoButton.setEnabled(controller.client.can_undo and not busy)
             ui.redoButton.setEnabled(controller.client.can_redo and not busy)
             ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
@@ -469,6 +483,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node.GetID() not in self._boxes:
                 self._boxes.add(node.GetID())
                 self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._box_moved)
+            scene.show_handles(node, node.GetAttribute(scene.SEGMENT) == controller.selected)
             # Of a scene that was loaded, the states that were saved hold until the scan is open.
             if segmentation is not None and controller.opened is not None:
                 _show_status(segmentation, node.GetAttribute(scene.SEGMENT), controller)

@@ -65,5 +65,6 @@ def windows() -> list[tuple[str, str]]:
         ("auto", _("Automatic")),
         *presets,
         ("percentile", _("Percentiles (MR, PET)")),
+        ("display", _("As displayed now")),
         ("custom", _("Level / width:")),
     ]
