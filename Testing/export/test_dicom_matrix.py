@@ -7,6 +7,7 @@ packages plastimatch and dicom3tools); where one of them is missing, its part is
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,29 @@ def test_the_validator_has_nothing_to_object(written: Written, kind: str) -> Non
     if kind == "LABELMAP":
         errors = [line for line in errors if not any(known in line for known in LABEL_MAP_UNKNOWN)]
     assert errors == []
+
+
+@pytest.mark.skipif(DCMQI is None, reason="the dcmqi wheel is not installed")
+@pytest.mark.parametrize("name", [*LEANING, *UNEVEN, "oblique"])
+def test_an_upright_segmentation_is_where_programs_that_rebuild_a_stack_look(name: str, tmp_path: Path) -> None:
+    """Within half a voxel: by dcmqi, which misplaces the one on the acquired slices."""
+    import SimpleITK as sitk
+
+    series = write_variant(name, tmp_path / "series")
+    volume = read_volume(series.path, **series.options)
+    objects = exported(series, volume, true_masks(series))[:1]
+    written = write_results([f"upright:{tmp_path}/upright.dcm"], volume, objects, OPTIONS)
+    assert any("upright" in note for note in written.notes)
+    (tmp_path / "out").mkdir()
+    command = [DCMQI, "--inputDICOM", written.paths[0], "--outputDirectory", tmp_path / "out", "--outputType", "nrrd"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    image = sitk.ReadImage(str(tmp_path / "out" / "1.nrrd"))
+    voxels = np.argwhere(sitk.GetArrayFromImage(image) > 0)[:, ::-1]
+    steps = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    places = volume.geometry.lps_to_index(voxels @ steps.T + np.array(image.GetOrigin()))
+    nearest = np.rint(places).astype(int)[:, ::-1]
+    assert np.abs(places - np.rint(places)).max() <= 0.5 + 1e-6
+    assert objects[0].mask[tuple(nearest.T)].all()
+    assert len(voxels) == pytest.approx(np.count_nonzero(objects[0].mask), rel=0.03)
+    if shutil.which("dciodvfy") is not None:
+        assert dciodvfy_errors(written.paths[0]) == []

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..errors import OutputError, UsageError
 from ..volume import Volume
+from ..volume.acquisition import ImagePlane
 from .atomic import atomic_path
-from .dicom_source import DicomSource, dicom_source, making, new_uid, plain_text, require
+from .dicom_source import DicomSource, decimal, dicom_source, making, new_uid, plain_text, require
 from .objects import ExportedObject, check_objects, coloured, label_map
 from .options import Algorithm, WriteOptions
 from .terminology import TISSUE, Code, Terminology
@@ -29,7 +30,7 @@ from .terminology import TISSUE, Code, Terminology
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-KINDS = ("BINARY", "LABELMAP", "FRACTIONAL")
+KINDS = ("BINARY", "LABELMAP", "FRACTIONAL", "UPRIGHT")
 
 #: Stored number of probability 1.
 _FULL = 255
@@ -69,9 +70,11 @@ def write_dicom_seg(
         path: ``.dcm``.
         volume: a scan read from DICOM.
         objects: what to write.
-        kind: ``"BINARY"``, ``"LABELMAP"`` or ``"FRACTIONAL"``.  A label map has no overlap: a voxel of several objects
-            goes where ``options.labels`` says, else to the smallest.  Probabilities are at least a half exactly where
-            the mask is; an object without probabilities is written as 0 and 1.
+        kind: ``"BINARY"``, ``"LABELMAP"``, ``"FRACTIONAL"``, or ``"UPRIGHT"``: binary, but on an even, upright grid
+            instead of the acquired planes, for programs that rebuild such a stack from leaning or uneven slices.  A
+            label map has no overlap: a voxel of several objects goes where ``options.labels`` says, else to the
+            smallest.  Probabilities are at least a half exactly where the mask is; an object without probabilities is
+            written as 0 and 1.
         options: algorithm, creator and label map.
 
     Raises:
@@ -91,14 +94,19 @@ def write_dicom_seg(
         )
     source = dicom_source(volume, options.deidentification)
     notes = [*source.notes(), *_coding_notes(objects)]
+    if kind == "UPRIGHT":
+        kind, source = "BINARY", source.on_upright_grid()
+        notes.append("The upright segmentation has the nearest voxels of the masks; it is not on the acquired slices.")
     if source.is_leaning:
         notes.append(
             "The slices lean (gantry tilt): 3D Slicer and other programs that rebuild an upright stack misplace a DICOM"
-            " segmentation of them. rtstruct:PATH.dcm is exact everywhere, and a .seg.nrrd made with --upright lies right"
-            " in 3D Slicer."
+            " segmentation of them. rtstruct:PATH.dcm is exact everywhere; upright:PATH.dcm is a segmentation for them."
         )
     if source.is_uneven:
-        notes.append("The slices are unevenly spaced: programs that rebuild an even stack may shift the segments.")
+        notes.append(
+            "The slices are unevenly spaced: programs that rebuild an even stack may shift the segments;"
+            " upright:PATH.dcm is a segmentation for them."
+        )
     with making(path, "segmentation"):
         stored = _stored(source, objects, kind, options, notes)
         seg = _segmentation(source, objects, stored, kind, options)
@@ -190,7 +198,10 @@ def _segmentation(
 
     algorithm = options.algorithm
     array, images = stored.array, source.headers
-    if not source.is_multi_frame:
+    places: dict[str, Any] = {}
+    if not source.is_acquired:
+        places = _places(source.planes[stored.first : stored.first + len(array)], source.step)
+    elif not source.is_multi_frame:
         images = images[stored.first : stored.first + len(array)]
     if kind == "FRACTIONAL":
         array = array.astype(np.float32) / _FULL
@@ -217,11 +228,31 @@ def _segmentation(
         specific_character_set="ISO_IR 192",
         transfer_syntax_uid=RLELossless if kind == "LABELMAP" else ExplicitVRLittleEndian,
         omit_empty_frames=True,
+        **places,
     )
     _add_modifiers(seg, objects)
+    if places:
+        # highdicom takes the source's distance of slices where pixels are as large as the source's.
+        measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = measures.SpacingBetweenSlices = decimal(source.step)
     if source.is_multi_frame:
         _number_source_frames(seg, source)
     return seg
+
+
+def _places(planes: Sequence[ImagePlane], step: float) -> dict[str, Any]:
+    """Where frames lie that are on no source image, as highdicom takes it."""
+    import highdicom
+
+    first = planes[0]
+    directions = [float(value) for value in (*first.row, *first.column)]
+    return {
+        "plane_positions": [
+            highdicom.PlanePositionSequence("PATIENT", [float(value) for value in plane.position]) for plane in planes
+        ],
+        "plane_orientation": highdicom.PlaneOrientationSequence("PATIENT", directions),
+        "pixel_measures": highdicom.PixelMeasuresSequence(first.spacing, step, step),
+    }
 
 
 def _number_source_frames(seg: Segmentation, source: DicomSource) -> None:
@@ -341,9 +372,9 @@ def _check(path: Path, source: DicomSource, objects: Sequence[ExportedObject], s
         distances = np.abs(corners - frame.plane.corners()).max(axis=(1, 2))
         plane = int(distances.argmin())
         instance = source.planes[plane].instance
-        if distances[plane] > _PLACE_TOLERANCE or instance is None:
+        if distances[plane] > _PLACE_TOLERANCE:
             raise _read_back_failed(path)
-        if (instance.sop_instance_uid, instance.frame_number) not in frame.sources:
+        if instance is not None and (instance.sop_instance_uid, instance.frame_number) not in frame.sources:
             raise _read_back_failed(path)
         segments = range(1, len(objects) + 1) if frame.segment is None else (frame.segment,)
         if frame.segment is None and pixels.max(initial=0) > len(objects):

@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError, MedSAMSegmentError, OutputError
 from ..volume import Volume
 from ..volume.acquisition import ImagePlane, acquired_planes, mask_on_planes, read_source_header, slice_of_plane
+from ..volume.upright import upright_geometry
 from .deidentify import NOT_GUARANTEED, Deidentification, Identity, check_deidentified, identity_of
 
 if TYPE_CHECKING:
@@ -157,6 +158,21 @@ class DicomSource:
             import pydicom
 
             check_deidentified(pydicom.dcmread(path), self.identity)
+
+    def on_upright_grid(self) -> DicomSource:
+        """The source with planes of an even, upright grid, which no image was acquired on.
+
+        Raises:
+            InputError: ``BAD_AFFINE``.
+        """
+        from ..volume.readers.segments.rtstruct import image_planes
+
+        return replace(self, planes=image_planes(upright_geometry(self.volume.geometry)))
+
+    @property
+    def is_acquired(self) -> bool:
+        """Whether the planes are those of images."""
+        return self.planes[0].instance is not None
 
     @property
     def first(self) -> Dataset:

@@ -28,6 +28,7 @@ _PREFIXES = {
     "seg": (".dcm", "BINARY"),
     "labelmap": (".dcm", "LABELMAP"),
     "fractional": (".dcm", "FRACTIONAL"),
+    "upright": (".dcm", "UPRIGHT"),
     "rtstruct": (".dcm", "rtstruct"),
     "sr": (".dcm", "sr"),
 }
@@ -43,12 +44,12 @@ _SUFFIXES = {
 SEGMENTATIONS = ("BINARY", "LABELMAP", "FRACTIONAL")
 """Formats that are DICOM segmentations, named as their Segmentation Type."""
 
-DICOM_FORMATS = (*SEGMENTATIONS, "rtstruct", "sr")
+DICOM_FORMATS = (*SEGMENTATIONS, "UPRIGHT", "rtstruct", "sr")
 """Formats that need a scan read from DICOM."""
 
 FORMATS = (
     ".nii.gz, .nii, .seg.nrrd, .png, .dcm (DICOM segmentation), .csv or .json (measurements), or one of "
-    "labelmap:, fractional:, rtstruct: or sr: in front of a .dcm"
+    "labelmap:, fractional:, upright:, rtstruct: or sr: in front of a .dcm"
 )
 
 
@@ -70,12 +71,12 @@ def output_format(target: str | Path) -> tuple[str, Path]:
 
     Args:
         target: a path with one of the suffixes of :data:`FORMATS`. ``sheet:PATH.png`` asks for the contact sheet also
-            where ``.png`` would be the mask of a 2-D picture; ``labelmap:``, ``fractional:``, ``rtstruct:`` and ``sr:``
-            say which DICOM object a ``.dcm`` is.
+            where ``.png`` would be the mask of a 2-D picture; ``labelmap:``, ``fractional:``, ``upright:``,
+            ``rtstruct:`` and ``sr:`` say which DICOM object a ``.dcm`` is.
 
     Returns:
         ``"nifti"``, ``"seg.nrrd"``, ``"png"``, ``"sheet"``, ``"measurements"``, ``"BINARY"``, ``"LABELMAP"``,
-        ``"FRACTIONAL"``, ``"rtstruct"`` or ``"sr"``; and the path.
+        ``"FRACTIONAL"``, ``"UPRIGHT"``, ``"rtstruct"`` or ``"sr"``; and the path.
 
     Raises:
         UsageError: ``UNKNOWN_OUTPUT_FORMAT``.
@@ -199,6 +200,10 @@ def write_results(
             segmentation = write_dicom_seg(path, volume, objects, kind, options)
             reference = reference or segmentation
             notes += segmentation.notes
+        elif kind == "UPRIGHT":
+            from .dicom_seg import write_dicom_seg
+
+            notes += write_dicom_seg(path, volume, objects, kind, options).notes
         elif kind == "sr":
             from .structured_report import write_structured_report
 

@@ -31,6 +31,28 @@ def upright(volume: Volume) -> Volume:
     geometry = volume.geometry
     if not geometry.is_sheared():
         return volume
+    grid, shifts = _upright_grid(geometry)
+    background = volume.voxels.min()
+    voxels = np.full(grid.shape, background, volume.voxels.dtype)
+    for k, shift in enumerate(shifts):
+        _place(volume.voxels[k], shift, voxels[k], background)
+    note = "Its leaning slices were shifted onto an upright grid."
+    # The reader's remark that the slices were kept as acquired no longer holds.
+    notes = tuple(text for text in volume.notes if "--upright" not in text)
+    return Volume(voxels, grid, volume.modality, volume.name, (*notes, note), volume.source)
+
+
+def upright_geometry(geometry: Geometry) -> Geometry:
+    """The grid of :func:`upright` for a scan on this one; the same where it does not lean.
+
+    Raises:
+        InputError: ``BAD_AFFINE``.
+    """
+    return _upright_grid(geometry)[0] if geometry.is_sheared() else geometry
+
+
+def _upright_grid(geometry: Geometry) -> tuple[Geometry, FloatArray]:
+    """The upright grid, and where in its slices those of the leaning one begin: (slices, 2), columns and rows."""
     row, column, step = geometry.affine[:3, 0], geometry.affine[:3, 1], geometry.affine[:3, 2]
     width, height = np.linalg.norm(row), np.linalg.norm(column)
     normal = np.cross(row, column)
@@ -48,19 +70,10 @@ def upright(volume: Volume) -> Volume:
             "The scan's axes lean too much for an upright grid.",
             "Leave --upright out, or resample the scan.",
         )
-    background = volume.voxels.min()
-    voxels = np.full((depth, *grown), background, volume.voxels.dtype)
-    for k in range(depth):
-        _place(volume.voxels[k], shifts[k] - first, voxels[k], background)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row, column, normal * (step @ normal)
     affine[:3, 3] = geometry.origin + first[0] * row + first[1] * column
-    note = "Its leaning slices were shifted onto an upright grid."
-    # The reader's remark that the slices were kept as acquired no longer holds.
-    notes = tuple(text for text in volume.notes if "--upright" not in text)
-    return Volume(
-        voxels, Geometry((depth, *grown), affine), volume.modality, volume.name, (*notes, note), volume.source
-    )
+    return Geometry((depth, *grown), affine), shifts - first
 
 
 def _place(plane: NDArray[Any], shift: FloatArray, target: NDArray[Any], background: Any) -> None:
