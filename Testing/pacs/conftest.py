@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,43 +15,9 @@ pytest.importorskip("dicomweb_client", reason="needs the extra pacs")
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 from MedSAMSegmentLib.cli.main import main
-from orthanc_server import AE_TITLE, PASSWORD, PLUGIN, PROGRAM, USER, WHY_NOT, Orthanc
-from pacs_objects import NAME, PATIENT, Study, write_contours, write_report, write_segmentation, write_study
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run of ``medsamsegment pacs`` left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return json.loads(self.out)
-
-    @property
-    def code(self) -> str:
-        return self.json["error"]["code"]
-
-
-@dataclass(frozen=True)
-class Objects:
-    """A study, and one file of each kind made of it."""
-
-    study: Study
-    binary: Path
-    labelmap: Path
-    contours: Path
-    report: Path
-
-    @property
-    def results(self) -> list[Path]:
-        return [self.binary, self.labelmap, self.contours, self.report]
-
-
-Pacs = Callable[..., Answer]
+from orthanc_server import PASSWORD, PLUGIN, PROGRAM, WHY_NOT, Orthanc
+from pacs_command import Answer, Objects, Pacs, dimse_table, web_table
+from pacs_objects import NAME, PATIENT, write_contours, write_report, write_segmentation, write_study
 
 
 @pytest.fixture
@@ -109,24 +72,6 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     server.start()
     yield server
     server.finish()
-
-
-def dimse_table(name: str, port: int, **more: object) -> str:
-    """A table of the configuration for a DIMSE archive on this computer."""
-    return table(name, protocol="dimse", host="127.0.0.1", port=port, **{"ae_title": AE_TITLE, "tls": False, **more})
-
-
-def web_table(name: str, url: str, **more: object) -> str:
-    """A table of the configuration for a DICOMweb archive."""
-    return table(name, protocol="dicomweb", url=url, **{"tls": False, "user": USER, "password": PASSWORD, **more})
-
-
-def table(name: str, **keys: object) -> str:
-    keys = {"timeout": 20, "wait": 0.1, **keys}
-    return f"[archives.{name}]\n" + "".join(
-        f"{key} = {value if isinstance(value, str) and value.startswith('{') else json.dumps(value)}\n"
-        for key, value in keys.items()
-    )
 
 
 @pytest.fixture

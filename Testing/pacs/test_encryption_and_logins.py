@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Objects, Pacs, dimse_table, web_table
 from cutting_proxy import CuttingProxy
 from orthanc_server import PASSWORD, USER, Orthanc
+from pacs_command import Objects, Pacs, dimse_table, web_table
 from storage_peer import Peer
 
 Configure = Callable[..., Path]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Pacs, dimse_table, web_table
 from MedSAMSegmentLib.errors import UsageError
 from MedSAMSegmentLib.pacs.configuration import DimseArchive, WebArchive, find_archive, read_archives
 from MedSAMSegmentLib.pacs.failures import quiet
 from MedSAMSegmentLib.pacs.query import query_for
+from pacs_command import Pacs, dimse_table, web_table
 
 Configure = Callable[..., Path]
 

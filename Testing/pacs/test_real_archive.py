@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Objects, Pacs, dimse_table, web_table
 from cutting_proxy import CuttingProxy
 from MedSAMSegmentLib.export.dicom_seg import write_dicom_seg
 from MedSAMSegmentLib.export.objects import ExportedObject
@@ -21,6 +20,7 @@ from MedSAMSegmentLib.export.rtstruct import write_rtstruct
 from MedSAMSegmentLib.export.structured_report import write_structured_report
 from MedSAMSegmentLib.volume import read_volume
 from orthanc_server import PLUGIN, PROGRAM, WHY_NOT, Orthanc, free_port
+from pacs_command import Objects, Pacs, dimse_table, web_table
 from pacs_objects import NAME, PATIENT, write_study
 from pydicom import dcmread
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Objects, Pacs, dimse_table
 from cutting_proxy import CuttingProxy
+from pacs_command import Objects, Pacs, dimse_table
 from pacs_objects import NAME, PATIENT, save, write_report, write_study
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
