@@ -63,7 +63,7 @@ def segment(
             help="File to write, several allowed: .nii.gz or .nii (label map), .seg.nrrd (Slicer), .png (contact sheet;"
             " of a 2-D picture the mask, and sheet:FILE.png the contact sheet), .csv or .json (measurements); of a"
             " DICOM scan .dcm (segmentation), labelmap:FILE.dcm, fractional:FILE.dcm, rtstruct:FILE.dcm, sr:FILE.dcm"
-            " (report of measurements, beside a segmentation).",
+            " (report of measurements, beside a segmentation), upright:FILE.dcm (segmentation on an even grid).",
         ),
     ],
     box: Boxes = None,
