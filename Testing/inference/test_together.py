@@ -85,3 +85,32 @@ def test_slices_are_still_cached_when_encoded_together(
     again.segment("organ")
     assert cache.misses == misses
     assert len(cache) == 16
+
+
+def test_prepared_slices_need_no_encoding_when_the_object_is_segmented(
+    predictor: EmbeddedPredictor, scene: tuple[Volume, OrientedBox]
+) -> None:
+    cache = EmbeddingCache()
+    session = Session(scene[0], predictor, cache=cache)
+    session.add_object("organ", scene[1])
+    prepared = list(session.prepare("organ"))
+    assert sorted(prepared) == list(range(2, 18))
+    assert [abs(index - prepared[0]) for index in prepared] == sorted(abs(index - prepared[0]) for index in prepared)
+    misses = cache.misses
+    session.segment("organ")
+    assert cache.misses == misses
+    assert list(session.prepare("organ")) == []
+
+
+def test_preparing_begins_where_the_user_looks_and_stops_when_the_cache_is_full(
+    predictor: EmbeddedPredictor, scene: tuple[Volume, OrientedBox]
+) -> None:
+    session = Session(scene[0], predictor, window="40/400", full_slice=True, cache=EmbeddingCache())
+    steps = session.prepare(around=4)
+    assert [next(steps) for _ in range(3)] == [4, 3, 5]
+    one = session._runner.cache.bytes // 3
+    small = EmbeddingCache(limit_bytes=int(4.5 * one))
+    session = Session(scene[0], predictor, window="40/400", full_slice=True, cache=small)
+    assert list(session.prepare()) == [10, 9, 11, 8]
+    assert small.bytes <= small.limit_bytes
+    assert len(small) == 4

@@ -116,6 +116,7 @@ def summarise(session: Session, scan: Path, written: Sequence[Path], notes: Sequ
     return {
         "scan": str(scan),
         "model": session.model.as_dict(),
+        "runtime": session.runtime.name,
         "settings": session.settings.as_dict(),
         "notes": [*session.volume.notes, *notes],
         "objects": [

@@ -20,6 +20,7 @@ from .options import (
     Official,
     Phase,
     Plane,
+    Runtime,
     Scan,
     Series,
     SkipUnreadable,
@@ -84,6 +85,7 @@ def segment(
     checkpoint: Checkpoint = None,
     window: Window = "auto",
     device: Device = "auto",
+    runtime: Runtime = "auto",
     strategy: Strategy = "auto",
     plane: Plane = "auto",
     full_slice: FullSlice = False,
@@ -118,6 +120,7 @@ def segment(
     """
     from ..export import check_outputs, check_source
     from ..export.deidentify import read_key
+    from ..inference.runtimes import check_runtime
     from ..prompts import SlicePlane
     from ..volume import Window as IntensityWindow
     from .positions import check_space
@@ -136,12 +139,13 @@ def segment(
             "There is nothing to segment.",
             "Give a --box, --roi, --point, --line, --prompts, --prior or a --session.",
         )
-    choices = _Choices(model, checkpoint, window, device, strategy, plane, full_slice, official, no_cleanup)
+    choices = _Choices(model, checkpoint, window, device, strategy, plane, full_slice, official, no_cleanup, runtime)
     if not prompted:
         choices.refuse_settings()
     # Whatever can be refused without reading the scan is refused first.
     check_space(space)
     IntensityWindow.parse(window)
+    check_runtime(runtime)
     check_outputs(outputs)
 
     deidentification = None if deidentify is None else read_key(deidentify)
@@ -158,13 +162,15 @@ def segment(
     if session is not None and not objects:
         from ..inference import Session
 
-        job = Session.load(session, volume, model, device, checkpoint)
+        job = Session.load(session, volume, model, device, checkpoint, runtime)
     else:
         job = choices.session(volume)
         for item in objects:
             item.add_to(job)
         if session is not None:
             job.save(session)
+    for text in job.runtime.notes:
+        output.note(text)
     if multimask:
         return _offer(output, job, scan, outputs)
     return _volume(output, job, scan, outputs, creator, priors, deidentification)
@@ -183,6 +189,7 @@ class _Choices:
     full_slice: bool
     official: bool
     no_cleanup: bool
+    runtime: str
 
     def refuse_settings(self) -> None:
         """A session file brings its own settings.  Raises ``UsageError`` (``OPTION_CONFLICT``)."""
@@ -224,6 +231,7 @@ class _Choices:
             full_slice=self.full_slice or self.official,
             official=self.official,
             cleanup=not self.no_cleanup,
+            runtime=self.runtime,
         )
 
 

@@ -276,6 +276,8 @@ class OfficialRunner(Runner):
             complete=complete,
             timings=MappingProxyType({**watch.timings, "cleanup": ended - begun, "total": ended - watch.begun}),
             provenance=MappingProxyType(
-                provenance(self.model, self.fingerprint, self.settings, state.box, prompts, self._window)
+                provenance(
+                    self.model, self.fingerprint, self.settings, state.box, prompts, self._window, self.runtime.name
+                )
             ),
         )

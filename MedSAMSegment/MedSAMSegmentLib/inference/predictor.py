@@ -19,6 +19,8 @@ import torch
 from ..errors import CheckpointError
 from .crop import CropFrame, CropSettings
 from .provenance import ModelIdentity
+from .runtime_choice import TORCH, RuntimeUse, choose_runtime
+from .runtimes import check_runtime
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -181,25 +183,33 @@ class PredictsTogether(Protocol):
 
 
 def open_predictor(
-    model: str | LoadedModel | SlicePredictor, device: str, checkpoint: str | os.PathLike[str] | None
-) -> tuple[SlicePredictor, ModelIdentity]:
+    model: str | LoadedModel | SlicePredictor,
+    device: str,
+    checkpoint: str | os.PathLike[str] | None,
+    runtime: str = "auto",
+) -> tuple[SlicePredictor, ModelIdentity, RuntimeUse]:
     """A predictor and who it is, from a name of the catalog, a loaded model or a predictor.
 
     Args:
         model: see above.
         device: where a model given by name runs.
         checkpoint: the user's own weights for a model given by name.
+        runtime: see :func:`~MedSAMSegmentLib.inference.runtime_choice.choose_runtime`; a predictor brings its own.
 
     Raises:
-        UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint.
+        UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint, a runtime that is not there.
     """
     from ..checkpoints import LoadedModel, load_model
+
+    check_runtime(runtime)
 
     if isinstance(model, str):
         model = load_model(model, checkpoint, device)
     if isinstance(model, LoadedModel):
-        return make_predictor(model), ModelIdentity(model.spec.name, model.spec.architecture, model.weights_sha256)
-    return model, ModelIdentity("", "", model.identity)
+        identity = ModelIdentity(model.spec.name, model.spec.architecture, model.weights_sha256)
+        used = choose_runtime(model, runtime)
+        return make_predictor(model), identity, used
+    return model, ModelIdentity("", "", model.identity), TORCH
 
 
 def make_predictor(loaded: LoadedModel) -> SlicePredictor:

@@ -32,6 +32,7 @@ def provenance(
     box: OrientedBox | None,
     prompts: Prompts,
     shown: IntensityRange,
+    runtime: str = "torch",
 ) -> dict[str, Any]:
     """Software, model, scan, settings and prompts of one object.
 
@@ -43,12 +44,14 @@ def provenance(
         prompts: all of them.
         shown: the grey values the network really saw as black and white; with local contrast they differ from object
             to object and from the window in ``settings``.
+        runtime: what computed the image encoder.
     """
     from ..prompts import BoxPrompt
 
     return {
         "software": {"name": "medsamsegment", "version": SOFTWARE_VERSION},
         "model": model.as_dict(),
+        "runtime": runtime,
         "volume": volume,
         "window": {"low": float(shown.low), "high": float(shown.high)},
         "settings": settings.as_dict(),

@@ -7,29 +7,31 @@ next one, however far it came.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..errors import InferenceError, UsageError
-from ..prompts import SlicePlan, plan_slices
+from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
-from .cache import EmbeddingCache, SliceKey
+from .cache import EmbeddingCache
 from .coarse import SeesBox, view_box
 from .crop import CropFrame
 from .crop_prompts import box_coordinates
+from .encoded_slices import EncodedSlices
 from .history import ObjectState, Track
 from .outcome import confidence, stability
-from .predictor import PredictsTogether, SlicePredictor
+from .predictor import SlicePredictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
+from .runtime_choice import TORCH, RuntimeUse
 from .sampler import SliceSampler, local_window
 from .settings import CleanupSettings, Settings
 from .sweep import is_revised
@@ -83,6 +85,7 @@ class Runner:
         predictor, model: the network.
         settings: how.
         cache: encoded slices.
+        runtime: what computes the image encoder.
     """
 
     volume: Volume
@@ -92,6 +95,7 @@ class Runner:
     model: ModelIdentity
     settings: Settings
     cache: EmbeddingCache
+    runtime: RuntimeUse = TORCH
 
     @property
     def margin_mm(self) -> float:
@@ -235,14 +239,8 @@ class Runner:
         Args:
             first_look: called with the track as soon as anything is found in the whole box, where that is looked at.
         """
-        settings = self.predictor.crop
-        if self.settings.full_slice or _is_whole(plan):
-            frame = CropFrame.whole(plan.plane, settings)
-        else:
-            frame = CropFrame.around(plan.bounds(), plan.plane, settings)
-        window = self.intensities
-        if self.predictor.local_contrast and self.settings.window == "auto":
-            window = local_window(self.volume, plan.plane, frame, plan.slices, window)
+        track = self._frame_and_window(plan)
+        frame, window = track.frame, track.window
         found = None
         sees_box = self._sees_box(plan)
         if sees_box is not None and sees_box.grid is not None:
@@ -251,6 +249,18 @@ class Runner:
                     first_look(Track(frame, window, plan.key_slice, found=found))
                     first_look = None
         return Track(frame, window, plan.key_slice, found=found)
+
+    def _frame_and_window(self, plan: SlicePlan) -> Track:
+        """A track of which nothing is known but what the network will be shown."""
+        settings = self.predictor.crop
+        if self.settings.full_slice or _is_whole(plan):
+            frame = CropFrame.whole(plan.plane, settings)
+        else:
+            frame = CropFrame.around(plan.bounds(), plan.plane, settings)
+        window = self.intensities
+        if self.predictor.local_contrast and self.settings.window == "auto":
+            window = local_window(self.volume, plan.plane, frame, plan.slices, window)
+        return Track(frame, window, plan.key_slice)
 
     def _show_found(
         self, name: str, plan: SlicePlan, on_slice: OnSlice | None, watch: Stopwatch
@@ -278,27 +288,11 @@ class Runner:
         return None
 
     def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
-        predictor = self.predictor
-        sampler = SliceSampler(self.volume, plan.plane, track.frame, track.window)
-        low, high = track.window
-
-        def key(index: int) -> SliceKey:
-            return SliceKey(self.fingerprint, plan.plane.axis, index, (low, high), track.frame, predictor.identity)
-
-        def features(index: int) -> Any:
-            return self.cache.get(key(index), lambda: predictor.encode(sampler.picture(index, predictor.neighbours)))
-
-        def prepare(indices: Sequence[int]) -> None:
-            missing = [index for index in indices if key(index) not in self.cache]
-            if len(missing) > 1 and isinstance(predictor, PredictsTogether):
-                pictures = [sampler.picture(index, predictor.neighbours) for index in missing]
-                for index, encoded in zip(missing, predictor.encode_batch(pictures), strict=True):
-                    self.cache.put(key(index), encoded)
-
+        encoded = self._encoded_slices(plan.plane, track)
         kind = Tracker if track.found is None else partial(BoxTracker, found=track.found)
         return kind(
-            predictor,
-            features,
+            self.predictor,
+            encoded.features,
             self.volume.geometry,
             plan,
             track.frame,
@@ -306,8 +300,46 @@ class Runner:
             known=track.outcomes,
             before=track.before,
             locked=locked,
-            prepare=prepare,
+            prepare=encoded.together,
         )
+
+    def prepare(self, state: ObjectState | None, around: int | None) -> Iterator[int]:
+        """Encode slices before they are asked for, one a step, as long as the cache has room.
+
+        Args:
+            state: of the object whose slices will be asked for; without one, whole slices are encoded where the
+                session shows those, and nothing where it shows a crop about a box that is not known yet.
+            around: the slice to begin with; by default the object's key slice, or the middle of the scan.
+
+        Yields:
+            The slice that was encoded.
+        """
+        plane = SlicePlane.of(self.volume.geometry, self.settings.plane)
+        if state is not None:
+            plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
+            track = state.track
+            if track is None or not track.frame.holds(plan.bounds()):
+                track = self._frame_and_window(plan)
+            slices, first = plan.slices, plan.key_slice
+        elif self.settings.full_slice and not (self.predictor.local_contrast and self.settings.window == "auto"):
+            slices, first = tuple(range(plane.slices)), plane.slices // 2
+            track = Track(CropFrame.whole(plane, self.predictor.crop), self.intensities, first)
+        else:
+            return
+        encoded = self._encoded_slices(plane, track)
+        middle = first if around is None else around
+        for index in sorted(slices, key=lambda k: (abs(k - middle), k)):
+            if not encoded.knows(index):
+                before = self.cache.bytes
+                encoded.features(index)
+                yield index
+                if self.cache.bytes + max(self.cache.bytes - before, 0) > self.cache.limit_bytes:
+                    return
+
+    def _encoded_slices(self, plane: SlicePlane, track: Track) -> EncodedSlices:
+        identity = f"{self.predictor.identity} {self.runtime.name}"
+        sampler = SliceSampler(self.volume, plane, track.frame, track.window)
+        return EncodedSlices(self.predictor, sampler, self.cache, self.fingerprint, identity)
 
     def _result(
         self,
@@ -335,7 +367,9 @@ class Runner:
             complete=complete,
             timings=MappingProxyType({**watch.timings, "cleanup": ended - begun, "total": ended - watch.begun}),
             provenance=MappingProxyType(
-                provenance(self.model, self.fingerprint, self.settings, state.box, prompts, track.window)
+                provenance(
+                    self.model, self.fingerprint, self.settings, state.box, prompts, track.window, self.runtime.name
+                )
             ),
         )
 

@@ -19,7 +19,7 @@ between two.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
@@ -36,6 +36,7 @@ from .predictor import SlicePredictor, open_predictor
 from .prompting import PromptedObjects, check_sized, check_trained
 from .result import Result
 from .runner import Candidate, OnSlice, Runner, typed_failures
+from .runtime_choice import RuntimeUse
 from .settings import CleanupSettings, Settings, TrackingSettings
 
 if TYPE_CHECKING:
@@ -72,9 +73,12 @@ class Session(PromptedObjects):
         cleanup: ``True`` (defaults), ``False`` (none), or which steps.
         settings: all of the above from ``window`` on in one, and more; then leave the others out.
         cache: encoded slices, to share between sessions.
+        runtime: what computes the image encoder: ``"auto"`` (the fastest that computes in single precision, measured
+            once on this computer), or one of :data:`~MedSAMSegmentLib.inference.runtimes.RUNTIMES`.  What it says is
+            in :attr:`runtime`.
 
     Raises:
-        UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint.
+        UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint, a runtime that is not there.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Session(PromptedObjects):
         cleanup: bool | CleanupSettings = True,
         settings: Settings | None = None,
         cache: EmbeddingCache | None = None,
+        runtime: str = "auto",
     ) -> None:
         from ..volume import Window
 
@@ -108,10 +113,15 @@ class Session(PromptedObjects):
             )
         self.intensities = Window.parse(settings.window).resolve(volume)
         self.fingerprint = volume_fingerprint(volume)
-        predictor, identity = open_predictor(model, device, checkpoint)
+        predictor, identity, used = open_predictor(model, device, checkpoint, runtime)
         cache = EmbeddingCache() if cache is None else cache
         kind = OfficialRunner if settings.official else Runner
-        super().__init__(kind(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache))
+        super().__init__(kind(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache, used))
+
+    @property
+    def runtime(self) -> RuntimeUse:
+        """What computes the image encoder, and what the user should be told about that."""
+        return self._runner.runtime
 
     # ---- segmentation ----------------------------------------------------------------------------------------------
 
@@ -205,6 +215,34 @@ class Session(PromptedObjects):
         self.add_points(name, points_lps, positive)
         return self.segment(name, progress, cancel, on_slice)
 
+    def prepare(self, name: str | None = None, around: int | None = None) -> Iterator[int]:
+        """Encode slices while nobody waits, one a step; stop whenever somebody does.
+
+        A prompt on an encoded slice is answered at the speed of the decoder.  What is known already is passed over,
+        and it ends when the cache is full.
+
+        Args:
+            name: the object whose slices are wanted, whether it was segmented or not.  Without one, whole slices are
+                encoded; a session that shows crops must know the object first.
+            around: slice of the session's plane to begin with, as the one the user looks at; by default the object's
+                key slice, or the scan's middle.
+
+        Yields:
+            Slices that were encoded, from ``around`` outwards.
+
+        Raises:
+            UsageError: ``UNKNOWN_OBJECT``, ``NO_SUCH_SLICE``, ``BOX_NEEDED``.
+            InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``.
+        """
+        state = None if name is None else self._object(name)
+        if name is not None and state is not None:
+            check_sized(self.predictor, self.model.name, name, state)
+        middle = None if around is None else self._slice(around)
+        if self.settings.official:
+            return
+        with typed_failures():
+            yield from self._runner.prepare(state, middle)
+
     def preview(self, box: OrientedBox, slice_index: int | None = None) -> Candidate:
         """What the model would make of a box on one slice; nothing is kept.
 
@@ -261,6 +299,7 @@ class Session(PromptedObjects):
         model: str | LoadedModel | SlicePredictor | None = None,
         device: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
+        runtime: str = "auto",
     ) -> Session:
         """Read a session file; :meth:`segment` then arrives at the same masks.
 
@@ -270,7 +309,7 @@ class Session(PromptedObjects):
             model: by default the one named in the file, with the same weights.  Another one by name does the same
                 prompts over again in its own way.
             device: see :class:`Session`.
-            checkpoint: see :class:`Session`.
+            checkpoint, runtime: see :class:`Session`.
 
         Raises:
             InputError: ``BAD_SESSION_FILE``, or ``OTHER_SCAN`` when the scan's geometry or voxels differ.
@@ -279,7 +318,7 @@ class Session(PromptedObjects):
         """
         from .session_file import read_session
 
-        return cls.restore(read_session(path), volume, model, device, checkpoint)
+        return cls.restore(read_session(path), volume, model, device, checkpoint, runtime=runtime)
 
     @classmethod
     def restore(
@@ -292,6 +331,7 @@ class Session(PromptedObjects):
         *,
         settings: Settings | None = None,
         cache: EmbeddingCache | None = None,
+        runtime: str = "auto",
     ) -> Session:
         """As :meth:`load`, from what a session file says.
 
@@ -299,7 +339,7 @@ class Session(PromptedObjects):
             stored: see :func:`~MedSAMSegmentLib.inference.session_file.stored_session`.
             volume, model, device, checkpoint: see :meth:`load`.
             settings: instead of the stored ones.
-            cache: see :class:`Session`.
+            cache, runtime: see :class:`Session`.
         """
         stored.check_volume(volume_fingerprint(volume))
         session = cls(
@@ -309,6 +349,7 @@ class Session(PromptedObjects):
             checkpoint=checkpoint,
             settings=stored.settings if settings is None else settings,
             cache=cache,
+            runtime=runtime,
         )
         stored.check_model(session.model)
         for state in stored.objects.values():

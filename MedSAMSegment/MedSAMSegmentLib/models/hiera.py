@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import MultilayerPerceptron
+from .position_encoding import KeptTable
 from .windows import partition, unpartition
 
 _NORM_EPS = 1e-6
@@ -117,6 +118,8 @@ class Hiera(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
 
+        self._kept = KeptTable()
+
         self.blocks = nn.ModuleList()
         self.stage_ends: list[int] = []
         dim = embed_dim
@@ -138,7 +141,8 @@ class Hiera(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> one (B, C_s, H / stride_s, W / stride_s) a stage, finest first."""
         x = self.patch_embed(image)
-        x = x + self._position(int(x.shape[1]), int(x.shape[2]))
+        height, width = int(x.shape[1]), int(x.shape[2])
+        x = x + self._kept.get((height, width), self.pos_embed, lambda: self._position(height, width))
         levels = []
         for index, block in enumerate(self.blocks):
             x = block(x)

@@ -6,6 +6,7 @@ None of them depends on a fixed image size; the tables of a size are computed on
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,27 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turn (..., N, d) whose first d/2 channels hold the first, the last d/2 the second number of each pair."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+class KeptTable:
+    """Keeps what is computed from a learned position embedding for the grid last asked for.
+
+    While gradients are wanted it is computed anew; weights that change or move are noticed.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[int, ...] | None = None
+        self._table: Tensor | None = None
+
+    def get(self, grid: tuple[int, int], learned: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        """``compute()`` for a grid (h, w), from the parameter ``learned`` and what is changed along with it."""
+        if torch.is_grad_enabled():
+            return compute()
+        key = (*grid, learned.data_ptr(), learned._version)
+        if self._table is None or self._key != key:
+            with torch.inference_mode(False), torch.no_grad():  # made while inferring, it may serve other modes
+                self._key, self._table = key, compute()
+        return self._table
 
 
 class RandomFourierEncoding(nn.Module):

@@ -1,0 +1,104 @@
+"""Runtimes: the same results whatever computes the encoder, and never a change without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from MedSAMSegmentLib.checkpoints.folder import FOLDER_VARIABLE
+from MedSAMSegmentLib.errors import InferenceError, UsageError
+from MedSAMSegmentLib.inference import runtime_choice
+from MedSAMSegmentLib.inference.predictor import make_predictor
+from MedSAMSegmentLib.inference.runtime_choice import choose_runtime
+from MedSAMSegmentLib.inference.runtimes import (
+    TOLERANCE,
+    CheckedEncoder,
+    relative_difference,
+    runtime_folder,
+    runtime_of,
+    use_runtime,
+)
+from small_networks import small_model
+
+PICTURE = np.random.default_rng(0).random((1, 96, 96), dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "models"))
+    return tmp_path
+
+
+def _embedding(model: Any) -> torch.Tensor:
+    encoded = make_predictor(model).encode(PICTURE)
+    return encoded if isinstance(encoded, torch.Tensor) else encoded.embedding
+
+
+@pytest.mark.parametrize("architecture", ["sam", "sam-tiny-vit", "sam2"])
+def test_openvino_gives_what_torch_gives_every_time(architecture: str) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    model = small_model(architecture)
+    expected = _embedding(model)
+    use_runtime(model, "openvino")
+    for _ in range(3):
+        assert relative_difference(_embedding(model), expected) < TOLERANCE["openvino"]
+    assert list(runtime_folder().glob("*.xml"))
+    assert not list(runtime_folder().glob(".partial-*"))
+    use_runtime(model, "torch")
+    assert runtime_of(model) == "torch"
+    assert torch.equal(_embedding(model), expected)
+
+
+def test_a_converted_network_is_read_back_and_a_damaged_one_made_anew() -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    expected = _embedding(small_model("sam-tiny-vit"))
+    for content in (None, "damaged"):
+        if content is not None:
+            next(runtime_folder().glob("*.xml")).write_text(content)
+        model = small_model("sam-tiny-vit")
+        use_runtime(model, "openvino")
+        assert relative_difference(_embedding(model), expected) < TOLERANCE["openvino"]
+
+
+def test_a_runtime_that_differs_is_refused_on_the_first_picture() -> None:
+    def exact(image: torch.Tensor) -> list[torch.Tensor]:
+        return [image * 2]
+
+    answers = iter([2.0, 2.5])  # right once, then wrong
+
+    def wrong(image: torch.Tensor) -> list[torch.Tensor]:
+        return [image * next(answers)]
+
+    with pytest.raises(InferenceError, match="differs from torch") as error:
+        CheckedEncoder("openvino", exact, wrong)(torch.ones(1, 3, 8, 8))
+    assert error.value.code == "RUNTIME_INEXACT"
+
+
+def test_the_fastest_is_measured_once_and_remembered(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    first = choose_runtime(small_model("sam-tiny-vit"))
+    assert "Measured once" in first.notes[-1]
+    remembered = json.loads((own_cache / "runtimes" / "choice.json").read_text())
+    assert {name for entry in remembered.values() for name in entry} == {"torch", "openvino"}
+
+    def again(*given: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(runtime_choice, "measure", again)
+    second = choose_runtime(small_model("sam-tiny-vit"))
+    assert second.name == first.name
+    assert second.notes == ()
+
+
+def test_a_runtime_that_is_not_there_is_refused_and_not_replaced() -> None:
+    with pytest.raises(UsageError) as unknown:
+        choose_runtime(small_model("sam2"), "warp-drive")
+    assert unknown.value.code == "UNKNOWN_RUNTIME"
+    with pytest.raises(UsageError) as unavailable:
+        choose_runtime(small_model("embedded"), "openvino")
+    assert unavailable.value.code == "RUNTIME_UNAVAILABLE"
+    assert choose_runtime(small_model("embedded")).name == "torch"
