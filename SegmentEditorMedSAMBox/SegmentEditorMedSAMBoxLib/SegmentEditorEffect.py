@@ -28,6 +28,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):  # noqa: F405
 
     def __init__(self, scriptedEffect: Any) -> None:
         scriptedEffect.name = "MedSAM box"
+        scriptedEffect.title = _("MedSAM box")
         scriptedEffect.perSegment = True
         scriptedEffect.requireSegments = True
         AbstractScriptedSegmentEditorEffect.__init__(self, scriptedEffect)  # noqa: F405

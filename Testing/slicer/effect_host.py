@@ -24,7 +24,7 @@ class EffectHost:
         import qt
         import slicer
 
-        self.name = ""
+        self.name = self.title = ""
         self.perSegment = True
         self.requireSegments = False
         self.visible = True
