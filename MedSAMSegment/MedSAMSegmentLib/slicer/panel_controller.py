@@ -257,10 +257,10 @@ class PanelController:
             return
         self._choose_segmentation(segmentation)
         number = segmentation.GetSegmentation().GetNumberOfSegments() + 1
-        name = segmentation.GetSegmentation().AddEmptySegment("", _("Object {number}").format(number=number))
+        colour = scene.object_colour(number - 1)
+        name = segmentation.GetSegmentation().AddEmptySegment("", _("Object {number}").format(number=number), colour)
         node.SetAttribute(scene.SEGMENT, name)
         node.SetNodeReferenceID(scene.SEGMENTATION, segmentation.GetID())
-        colour = segmentation.GetSegmentation().GetSegment(name).GetColor()
         node.GetDisplayNode().SetSelectedColor(*colour)
         node.GetDisplayNode().SetColor(*colour)
         self.selected = name
@@ -428,8 +428,10 @@ class PanelController:
         if 0 in header["mask"]["shape"]:
             self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
         else:
-            text = _("{millilitres:.1f} ml in {seconds:.1f} s").format(
-                millilitres=header["millilitres"], seconds=header["seconds"]
+            text = _("{name}: {millilitres:.1f} ml in {seconds:.1f} s").format(
+                name=segmentation.GetSegmentation().GetSegment(name).GetName(),
+                millilitres=header["millilitres"],
+                seconds=header["seconds"],
             )
             self._say(text)
 

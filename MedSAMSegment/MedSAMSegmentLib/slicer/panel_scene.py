@@ -31,6 +31,17 @@ POSITIVE = "MedSAMSegment.Positive"
 
 _SESSION, _SCORES = "MedSAMSegment.Session", "MedSAMSegment.Scores"
 
+_OBJECT_COLOURS = (
+    (0.35, 0.70, 0.90),
+    (0.90, 0.50, 0.45),
+    (0.45, 0.80, 0.50),
+    (0.80, 0.55, 0.85),
+    (0.95, 0.65, 0.25),
+    (0.30, 0.75, 0.75),
+    (0.85, 0.55, 0.70),
+    (0.65, 0.75, 0.35),
+)
+
 _FLAT = 0.25
 """A box thinner than this fraction of its other sides was drawn on one slice and says nothing of the depth."""
 
@@ -88,6 +99,17 @@ def nodes_with_role(role: str) -> list[Any]:
     """Markups nodes of one role, in the order they were made."""
     nodes = slicer.util.getNodesByClass("vtkMRMLMarkupsNode")
     return [node for node in nodes if node.GetAttribute(ROLE) == role]
+
+
+def object_colour(number: int) -> tuple[float, float, float]:
+    """Colour of a new object, RGB 0..1: light enough to be seen on air, and unlike its neighbours in the list."""
+    return _OBJECT_COLOURS[number % len(_OBJECT_COLOURS)]
+
+
+def show_handles(node: Any, shown: bool) -> None:
+    """The handles of a box, which would cover the objects if all boxes had them at once."""
+    if node.GetDisplayNode().GetHandlesInteractive() != shown:
+        node.GetDisplayNode().SetHandlesInteractive(shown)
 
 
 def show_box(node: Any, there: bool) -> None:
