@@ -21,21 +21,23 @@ BOX_FRACTION = 0.35
 """Side of the box over that of the slice, as for a kidney or a large lesion on an abdominal CT."""
 
 
-def scan(slices: int) -> Any:
-    """A noisy CT of ``slices`` x 512 x 512 voxels with an ellipsoidal organ, and its box."""
+def scan(slices: int, side: float = BOX_FRACTION) -> Any:
+    """A noisy CT of ``slices`` x 512 x 512 voxels with an ellipsoidal organ, and its box, ``side`` of a slice wide."""
     from MedSAMSegmentLib import Geometry, OrientedBox, Volume
 
     generator = np.random.default_rng(0)
-    voxels = generator.normal(20.0, 25.0, (slices, ROWS, COLUMNS)).astype(np.int16)
-    z, y, x = np.ogrid[-1 : 1 : slices * 1j, -1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
-    voxels[(x / BOX_FRACTION) ** 2 + (y / BOX_FRACTION) ** 2 + z**2 <= 1] += 90
+    voxels = np.empty((slices, ROWS, COLUMNS), dtype=np.int16)
+    y, x = np.ogrid[-1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
+    for picture, z in zip(voxels, np.linspace(-1, 1, slices), strict=True):
+        picture[:] = generator.normal(20.0, 25.0, picture.shape)
+        picture[(x / side) ** 2 + (y / side) ** 2 + z**2 <= 1] += 90
     geometry = Geometry.from_parts(voxels.shape, (0.8, 0.8, 3.0), (0.0, 0.0, 0.0), np.eye(3))
-    low, high = round(COLUMNS * (1 - BOX_FRACTION) / 2), round(COLUMNS * (1 + BOX_FRACTION) / 2)
+    low, high = round(COLUMNS * (1 - side) / 2), round(COLUMNS * (1 + side) / 2)
     box = OrientedBox.from_index_range(geometry, low, low, 0, high, high, slices)
     return Volume(voxels, geometry, modality="CT"), box
 
 
-def random_model(name: str) -> Any:
+def random_model(name: str, device: str = "cpu") -> Any:
     """A catalog model with random weights: times and memory do not depend on their values."""
     import torch
     from MedSAMSegmentLib.checkpoints import LoadedModel, find_model
@@ -43,8 +45,8 @@ def random_model(name: str) -> Any:
 
     torch.manual_seed(0)
     spec = find_model(name)
-    network = build_model(spec).requires_grad_(False)
-    return LoadedModel(spec, network, "random", torch.device("cpu"))
+    network = build_model(spec).requires_grad_(False).to(device)
+    return LoadedModel(spec, network, "random", torch.device(device))
 
 
 def _session_job(model: Any, slices: int, **options: Any) -> dict[str, float]:

@@ -192,12 +192,17 @@ class Runner:
                     state = replace(state, result=self._result(name, plan, state, track, block, watch, finished))
                 keep(state)
 
-    def candidates(self, state: ObjectState, slice_index: int | None) -> tuple[Candidate, ...]:
-        """Every mask the network offers for one slice (default the key slice) from its prompts, the surest first."""
+    def candidates(
+        self, state: ObjectState, slice_index: int | None, at_a_glance: bool = False
+    ) -> tuple[Candidate, ...]:
+        """Every mask the network offers for one slice (default the key slice) from its prompts, the surest first.
+
+        ``at_a_glance``: the first look at the whole box is enough, where the box is looked at.
+        """
         plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
         track = state.track
         if track is None or not track.frame.holds(plan.bounds()):
-            track = self._new_track(plan)
+            track = self._new_track(plan, at_a_glance=at_a_glance)
         index = plan.key_slice if slice_index is None else slice_index
         offered = self._tracker(plan, track, frozenset()).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
@@ -231,13 +236,16 @@ class Runner:
             best = max(best, (confidence(guess), index))
         return best[1]
 
-    def _new_track(self, plan: SlicePlan, first_look: Callable[[Track], None] | None = None) -> Track:
+    def _new_track(
+        self, plan: SlicePlan, first_look: Callable[[Track], None] | None = None, at_a_glance: bool = False
+    ) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
 
         A window the user chose is kept.
 
         Args:
             first_look: called with the track as soon as anything is found in the whole box, where that is looked at.
+            at_a_glance: that first look is enough.
         """
         track = self._frame_and_window(plan)
         frame, window = track.frame, track.window
@@ -248,6 +256,8 @@ class Runner:
                 if first_look is not None:
                     first_look(Track(frame, window, plan.key_slice, found=found))
                     first_look = None
+                if at_a_glance:
+                    break
         return Track(frame, window, plan.key_slice, found=found)
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:

@@ -244,7 +244,7 @@ class Session(PromptedObjects):
             yield from self._runner.prepare(state, middle)
 
     def preview(self, box: OrientedBox, slice_index: int | None = None) -> Candidate:
-        """What the model would make of a box on one slice; nothing is kept.
+        """What the model would make of a box on one slice, at a glance; nothing is kept but encoded slices.
 
         Args:
             box: not of any object yet.
@@ -257,7 +257,8 @@ class Session(PromptedObjects):
         """
         with typed_failures():
             state = ObjectState(box)
-            return self._runner.candidates(state, None if slice_index is None else self._slice(slice_index))[0]
+            index = None if slice_index is None else self._slice(slice_index)
+            return self._runner.candidates(state, index, at_a_glance=True)[0]
 
     def candidates(self, name: str, slice_index: int | None = None) -> tuple[Candidate, ...]:
         """All masks that the model offers for one slice, the one it is surest of first.

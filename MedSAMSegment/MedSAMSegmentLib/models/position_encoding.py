@@ -107,7 +107,7 @@ class KeptTable:
 
     def get(self, grid: tuple[int, int], learned: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """``compute()`` for a grid (h, w), from the parameter ``learned`` and what is changed along with it."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or learned.is_inference():  # changes of the latter cannot be noticed
             return compute()
         key = (*grid, learned.data_ptr(), learned._version)
         if self._table is None or self._key != key:

@@ -5,7 +5,8 @@
     {"id": 7, "reply": {...}}  or  {"id": 7, "error": {"code": ..., "message": ..., "hint": ...}}
     {"cancel": 7}                                          at any time
 
-Requests are answered one after the other.  A second thread reads stdin, so that cancelling is heard at once, and when
+Requests are answered one after the other; between them slices are encoded that will be asked for.
+A second thread reads stdin, so that cancelling is heard at once, and when
 stdin ends (Slicer has quit or crashed) the process ends there and then.
 """
 
@@ -55,6 +56,8 @@ class Worker:
         threading.Thread(target=self._listen, name="stdin", daemon=True).start()
         desk = Desk(self._emit, lambda: self._current in self._cancelled)
         while True:
+            while self._requests.empty() and desk.idle():
+                pass
             frame = self._requests.get()
             header = dict(frame.header)
             self._current = header.pop("id", None)

@@ -8,14 +8,15 @@ should this one die.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import CancelledError, CheckpointError, UsageError
+from ..errors import CancelledError, CheckpointError, MedSAMSegmentError, UsageError
 from .protocol import pack_mask, unpack_mask
 from .worker_exchange import read_volume
 
@@ -49,6 +50,7 @@ class Desk:
         self._volume: Volume | None = None
         self._cache: EmbeddingCache | None = None
         self._model: tuple[tuple[str, str, str], LoadedModel] | None = None
+        self._preparing: Iterator[int] | None = None
         self._verbs: dict[str, Callable[[Fields, bytes], tuple[dict[str, Any], bytes]]] = {
             "open": self._open,
             "close": self._close,
@@ -80,7 +82,29 @@ class Desk:
         """
         if verb not in self._verbs:
             raise UsageError("UNKNOWN_VERB", f"The segmentation process does not know {verb!r}.", "Restart Slicer.")
-        return self._verbs[verb](fields, payload)
+        self._preparing = None
+        try:
+            return self._verbs[verb](fields, payload)
+        finally:
+            self._preparing = self._prepare()
+
+    def idle(self) -> bool:
+        """Encode one slice that will be asked for, while no request waits; ``False`` when there is nothing to do."""
+        try:
+            return self._preparing is not None and next(self._preparing, None) is not None
+        except MedSAMSegmentError:  # whoever asks for that slice will be told
+            self._preparing = None
+            return False
+
+    def _prepare(self) -> Iterator[int]:
+        """The slices of objects that wait for being segmented, then whole slices where those are shown."""
+        session = self._session
+        if session is None:
+            return
+        for name in [name for name in session.objects if session.needs_segmenting(name)]:
+            with suppress(MedSAMSegmentError):
+                yield from session.prepare(name)
+        yield from session.prepare()
 
     @property
     def session(self) -> Session:
@@ -100,13 +124,15 @@ class Desk:
         if self._volume is None or described["path"] != self._path:
             self._session, self._volume, self._cache = None, None, EmbeddingCache()
             self._volume, self._path = read_volume(described), str(described["path"])
-        model = self._loaded(fields)
+        model, runtime = self._loaded(fields), str(fields.get("runtime") or "auto")
         settings = _settings(fields.get("settings", {}))
         if fields.get("state"):
             stored = stored_session(fields["state"])
-            self._session = Session.restore(stored, self._volume, model, settings=settings, cache=self._cache)
+            self._session = Session.restore(
+                stored, self._volume, model, settings=settings, cache=self._cache, runtime=runtime
+            )
         else:
-            self._session = Session(self._volume, model, settings=settings, cache=self._cache)
+            self._session = Session(self._volume, model, settings=settings, cache=self._cache, runtime=runtime)
         plane, window = self._session.plane, self._session.intensities
         return {
             "axis": plane.axis,
@@ -116,6 +142,7 @@ class Desk:
             "model": self._session.model.as_dict(),
             "understands": list(self._session.predictor.understands),
             "device": str(model.device),
+            "runtime": {"name": self._session.runtime.name, "notes": list(self._session.runtime.notes)},
             **self._said(),
         }, b""
 
@@ -199,7 +226,12 @@ class Desk:
             stored, session = stored_session(fields["state"]), self.session
             assert self._volume is not None and self._model is not None
             self._session = type(session).restore(
-                stored, self._volume, self._model[1], settings=session.settings, cache=self._cache
+                stored,
+                self._volume,
+                self._model[1],
+                settings=session.settings,
+                cache=self._cache,
+                runtime=session.runtime.name,
             )
         else:
             step()  # refuses

@@ -1,0 +1,197 @@
+"""What ``benchmarks.performance`` measures; each part is a function of the chosen options.
+
+The naive way is what a straightforward program does: torch, float32, eager, whole slices, nothing kept, the network's
+full attention without fusion, every slice of the scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .jobs import random_model, scan
+
+Measured = dict[str, dict[str, float]]
+
+REFERENCE_MATMUL_GFLOPS = 202.0
+"""float32 matrix product of the machine on which the official programs took these seconds (torch, 2 threads)."""
+
+REFERENCE_SECONDS = {
+    "medsam2 encoder 512": 0.378,
+    "medsam2 memory attention 512": 0.365,
+    "medsam2 decoder 512": 0.017,
+    "medsam2 memory encoder 512": 0.021,
+    "medsam encoder 1024": 6.0,
+}
+"""A slice, by stage, with the official programs there."""
+
+
+def interleaved(jobs: dict[str, Callable[[], Any]], repeats: int) -> Measured:
+    """Median wall and least processor seconds of every job; all jobs in turn, ``repeats`` times after a warm-up."""
+    wall: dict[str, list[float]] = {name: [] for name in jobs}
+    cpu: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(1 + repeats):
+        for name, job in jobs.items():
+            started, used = time.perf_counter(), time.process_time()
+            job()
+            if turn > 0:
+                wall[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - used)
+    return {name: {"seconds": statistics.median(wall[name]), "processor_seconds": min(cpu[name])} for name in jobs}
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was told."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def matmul_gflops(device: str) -> float:
+    """The machine's float32 matrix product, the best of five."""
+    import torch
+
+    a, b = torch.rand(2048, 2048, device=device), torch.rand(2048, 2048, device=device)
+    best = 0.0
+    for _ in range(5):
+        wait(device)
+        started = time.perf_counter()
+        torch.mm(a, b)
+        wait(device)
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def stages(chosen: argparse.Namespace) -> Measured:
+    """The parts of the networks on one slice; the encoder with every runtime that is there."""
+    import torch
+    from MedSAMSegmentLib.inference.runtimes import RUNTIMES, unavailable, use_runtime
+    from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
+
+    jobs: dict[str, Callable[[], Any]] = {}
+    with torch.inference_mode():
+        for name, size in (("medsam2", 512), *((("medsam", 1024),) if chosen.large else ())):
+            for runtime in RUNTIMES:
+                model = random_model(name, chosen.device)
+                if unavailable(runtime, model):
+                    continue
+                use_runtime(model, runtime)
+                image = torch.rand(1, 3, size, size, device=chosen.device)
+                label = f"{name} encoder {size}" + ("" if runtime == "torch" else f", {runtime}")
+                jobs[label] = lambda encoder=model.network.image_encoder, image=image: encoder(image)
+        network: Any = random_model("medsam2", chosen.device).network
+        features = network.encode_image(torch.rand(1, 3, 512, 512, device=chosen.device))
+        box = torch.tensor([[[150.0, 150.0], [350.0, 350.0]]], device=chosen.device)
+        corners = torch.tensor([[2, 3]], device=chosen.device)
+
+        def decode(count: int = 1) -> Any:
+            points, labels = box.expand(count, -1, -1), corners.expand(count, -1)
+            return network.decode(network.without_memory(features), features.high_resolution, points, labels)
+
+        found = decode()
+
+        def remember() -> Any:
+            return network.encode_memory(features, found.high_res_logits, found.object_score_logits, prompted=True)
+
+        memory = remember()
+        slices = [RememberedSlice(memory, steps) for steps in range(7)]
+        pointers = [RememberedPointer(found.object_pointer, float(steps)) for steps in range(7)]
+        jobs |= {
+            "medsam2 memory attention 512": lambda: network.condition_on_memory(features, slices, pointers),
+            "medsam2 decoder 512": decode,
+            "medsam2 decoder 512, 64 boxes": lambda: decode(64),
+            "medsam2 memory encoder 512": remember,
+        }
+
+        def finished(job: Callable[[], Any]) -> Callable[[], None]:
+            def run() -> None:
+                job()
+                wait(chosen.device)
+
+            return run
+
+        return interleaved({name: finished(job) for name, job in jobs.items()}, chosen.repeats)
+
+
+def embedded(chosen: argparse.Namespace) -> Measured:
+    """The built-in model: a whole box, its first mask, and a box moved over slices already encoded."""
+    from MedSAMSegmentLib import Session
+    from MedSAMSegmentLib.checkpoints import load_model
+
+    volume, box = scan(chosen.box_slices)
+    model = load_model("embedded", None, chosen.device)
+    first: list[float] = []
+
+    def segment(session: Session) -> None:
+        session.add_object("object", box)
+        first.append(session.segment("object").timings["first_mask"])
+
+    # The volume is open before the clock runs; every repeat has a cache of its own.
+    sessions = iter([Session(volume, model) for _ in range(chosen.repeats + 1)])
+    warm = Session(volume, model)
+    middle, moved = chosen.box_slices // 2, box.expanded(-2.0)
+    measured = interleaved(
+        {"box": lambda: segment(next(sessions)), "moved": lambda: warm.preview(moved, middle)}, chosen.repeats
+    )
+    return {
+        f"embedded, box of {chosen.box_slices} slices": measured["box"],
+        "embedded, first mask": {"seconds": statistics.median(first[1:])},
+        "embedded, box over an encoded slice": measured["moved"],
+    }
+
+
+def volume(chosen: argparse.Namespace) -> Measured:
+    """One box through a scan with the MedSAM2 architecture: the naive way and ours, interleaved."""
+    names = ("naive", "full-slice", "cropped", "cropped-range")
+    return _processes([(f"medsam2, {name}", name, {"slices": chosen.box_slices}) for name in names], chosen)
+
+
+def growth(chosen: argparse.Namespace) -> Measured:
+    """The built-in model with more slices, more objects and larger boxes."""
+    jobs = [(f"embedded, {n} slices", "embedded", {"slices": n}) for n in chosen.slices]
+    jobs += [(f"embedded, {n} objects", "embedded", {"slices": 16, "objects": n}) for n in chosen.objects]
+    jobs += [(f"embedded, box side {s:g}", "embedded", {"slices": 16, "side": s}) for s in chosen.sides]
+    return _processes(jobs, chosen)
+
+
+def _processes(jobs: list[tuple[str, str, dict[str, float]]], chosen: argparse.Namespace) -> Measured:
+    """Jobs in processes of their own, which makes the memory honest, repeated in turn."""
+    runs: dict[str, list[dict[str, float]]] = {label: [] for label, _, _ in jobs}
+    for _ in range(chosen.repeats):
+        for label, name, options in jobs:
+            command = [sys.executable, "-m", "benchmarks.performance_jobs", name, "--device", chosen.device]
+            command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
+            if chosen.threads:
+                command += ["--threads", str(chosen.threads)]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[1]
+            )
+            if done.returncode:
+                raise SystemExit(f"{label} failed:\n{done.stderr}")
+            runs[label].append(json.loads(done.stdout.splitlines()[-1]))
+    return {
+        label: {
+            "seconds": statistics.median(run["total"] for run in results),
+            "processor_seconds": min(run["processor"] for run in results),
+            "peak_memory_mb": max(run["peak_memory_mb"] for run in results),
+        }
+        for label, results in runs.items()
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Measured]] = {
+    "stages": stages,
+    "embedded": embedded,
+    "volume": volume,
+    "growth": growth,
+}
