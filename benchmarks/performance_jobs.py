@@ -15,11 +15,24 @@ from MedSAMSegmentLib.allocator import keep_freed_memory
 
 from .jobs import BOX_FRACTION, COLUMNS, random_model, scan
 
+Spent = dict[str, float]
+
+
+class Clock:
+    """Wall and processor time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def spent(self) -> Spent:
+        return {"total": time.perf_counter() - self._wall, "processor": time.process_time() - self._processor}
+
+
 BOX_PART = 1 / 3
 """The part of a scan's slices that an object fills, where only its own slices are segmented."""
 
 
-def naive(chosen: argparse.Namespace) -> float:
+def naive(chosen: argparse.Namespace) -> Spent:
     """MedSAM2 in its authors' order: every whole slice of the scan, float32, attention as it is written down."""
     from MedSAMSegmentLib.inference.official import OfficialPrompt, OfficialTracker
     from MedSAMSegmentLib.models.memory_attention import RotaryAttention
@@ -31,39 +44,39 @@ def naive(chosen: argparse.Namespace) -> float:
         if isinstance(part, RotaryAttention):
             part._values_are_narrow = lambda query: False
     low, high = COLUMNS * (1 - BOX_FRACTION) / 2, COLUMNS * (1 + BOX_FRACTION) / 2
-    started = time.perf_counter()
+    clock = Clock()
     window = Window.parse("auto").resolve(volume)
     windowed = np.stack([(window.apply(part) * 255).astype(np.uint8) for part in volume.voxels])
     tracker = OfficialTracker(model, windowed)
     for _ in tracker.both_ways(chosen.slices // 2, [OfficialPrompt(box=(low, low, high, high))]):
         pass
-    return time.perf_counter() - started
+    return clock.spent()
 
 
-def full_slice(chosen: argparse.Namespace) -> float:
+def full_slice(chosen: argparse.Namespace) -> Spent:
     """MedSAM2 on whole slices, all of the scan, with the fastest exact runtime."""
     return _segmented(chosen, random_model("medsam2", chosen.device), full_slice=True)
 
 
-def cropped(chosen: argparse.Namespace) -> float:
+def cropped(chosen: argparse.Namespace) -> Spent:
     """MedSAM2 on crops about the box, all slices of the scan."""
     return _segmented(chosen, random_model("medsam2", chosen.device))
 
 
-def cropped_range(chosen: argparse.Namespace) -> float:
+def cropped_range(chosen: argparse.Namespace) -> Spent:
     """MedSAM2 on crops about a box that spans a third of the scan's slices, as most do."""
     return _segmented(chosen, random_model("medsam2", chosen.device), part=BOX_PART)
 
 
-def embedded(chosen: argparse.Namespace) -> float:
+def embedded(chosen: argparse.Namespace) -> Spent:
     """The built-in model."""
     from MedSAMSegmentLib.checkpoints import load_model
 
     return _segmented(chosen, load_model("embedded", None, chosen.device))
 
 
-def _segmented(chosen: argparse.Namespace, model: Any, part: float = 1.0, **options: Any) -> float:
-    """Seconds from the first box to the last mask, the scan being open."""
+def _segmented(chosen: argparse.Namespace, model: Any, part: float = 1.0, **options: Any) -> Spent:
+    """Time from the first box to the last mask, the scan being open."""
     from MedSAMSegmentLib import OrientedBox, Session
     from MedSAMSegmentLib.inference.settings import Settings, TrackingSettings
 
@@ -76,14 +89,14 @@ def _segmented(chosen: argparse.Namespace, model: Any, part: float = 1.0, **opti
     # Random weights see no object: every slice of the box must be worked through all the same.
     settings = Settings(tracking=TrackingSettings(stop_empty_slices=10**6, minimum_iou=0.0), **options)
     session = Session(volume, model, settings=settings)
-    started = time.perf_counter()
+    clock = Clock()
     for number in range(chosen.objects):
         session.add_object(f"object {number}", box.expanded(-0.5 * number))
     session.segment()
-    return time.perf_counter() - started
+    return clock.spent()
 
 
-JOBS: dict[str, Callable[[argparse.Namespace], float]] = {
+JOBS: dict[str, Callable[[argparse.Namespace], Spent]] = {
     "naive": naive,
     "full-slice": full_slice,
     "cropped": cropped,
@@ -106,12 +119,11 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(chosen.threads)
-    before = time.process_time()
-    total = JOBS[chosen.name](chosen)
+    spent = JOBS[chosen.name](chosen)
     # ru_maxrss counts kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    print(json.dumps({"total": total, "processor": time.process_time() - before, "peak_memory_mb": peak}))
+    print(json.dumps({**spent, "peak_memory_mb": peak}))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ _REPEATS = 3
 # A runtime that converts a network first must be faster by this to be worth it.
 _WORTHWHILE = 0.9
 
+LEAST_PARAMETERS = 4_000_000
+"""Smaller networks stay with torch: converting them takes longer than they ever save."""
+
 
 @dataclass(frozen=True)
 class RuntimeUse:
@@ -55,6 +58,8 @@ def choose_runtime(loaded: LoadedModel, wanted: str = "auto") -> RuntimeUse:
         use_runtime(loaded, wanted)
         return RuntimeUse(wanted)
     candidates = [name for name in EXACT_RUNTIMES if not unavailable(name, loaded)]
+    if sum(parameter.numel() for parameter in loaded.network.parameters()) < LEAST_PARAMETERS:
+        candidates = ["torch"]
     if len(candidates) == 1:
         use_runtime(loaded, candidates[0])
         return RuntimeUse(candidates[0])
