@@ -91,8 +91,14 @@ class MedSam2Case(_Sam2Case):
     model_name = "medsam2"
 
     @cached_property
+    def session(self) -> Session:
+        x0, y0, x1, y1 = self.inputs.vol_box
+        return official_session(self, self.inputs.volume, (x0, y0, self.key, x1, y1, self.key))
+
+    @cached_property
     def tracker(self) -> OfficialTracker:
-        return OfficialTracker(self.loaded, self.inputs.volume)
+        """The session's own, so that each slice is encoded once for all stages."""
+        return self.session._runner._tracker_of_scan
 
     @cached_property
     def key(self) -> int:
@@ -132,10 +138,8 @@ class MedSam2Case(_Sam2Case):
 
     def stage_union(self) -> Arrays:
         """Through a session, as a user asks for it."""
-        x0, y0, x1, y1 = self.inputs.vol_box
-        session = official_session(self, self.inputs.volume, (x0, y0, self.key, x1, y1, self.key))
         union = np.zeros(self.inputs.volume.shape, bool)
-        result = session.segment("object", on_slice=lambda _, index, mask: union.__setitem__(index, mask))
+        result = self.session.segment("object", on_slice=lambda _, index, mask: union.__setitem__(index, mask))
         return {"mask3d": union, "largest_component": result.mask}
 
     def stage_mask(self) -> Arrays:
