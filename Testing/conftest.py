@@ -1,1 +1,24 @@
-"""Puts this folder on the path, so that all tests find what they share (``small_networks``)."""
+"""Puts this folder on the path, so that all tests find what they share (``small_networks``), and orders the run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The run is spread over processes (pytest-xdist): each computes with one thread, or they would take turns on the cores.
+# Child processes (workers, command lines) inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_WITH_SLICER = Path(__file__).parent / "slicer"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests inside a Slicer come last.
+
+    Qt, VTK and MRML stay loaded in the process, and objects of theirs that Python's collector frees from a thread of
+    torch's (the backward pass of training) take the process down.
+    """
+    items.sort(key=lambda item: _WITH_SLICER in item.path.parents)
