@@ -18,7 +18,7 @@ _WITH_SLICER = Path(__file__).parent / "slicer"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests inside a Slicer come last.
 
-    Qt, VTK and MRML stay loaded in the process, and objects of theirs that Python's collector frees from a thread of
-    torch's (the backward pass of training) take the process down.
+    Qt, VTK and MRML stay loaded in the process. A run that trained a network after them once ended in a segmentation
+    fault, for a reason that could not be found: a second run of the same tests did not.
     """
     items.sort(key=lambda item: _WITH_SLICER in item.path.parents)

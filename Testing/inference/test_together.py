@@ -51,6 +51,20 @@ def test_slices_worked_on_together_get_the_same_masks(
     assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) >= 0.999
 
 
+def test_the_number_of_cores_changes_nothing(predictor: EmbeddedPredictor, scene: tuple[Volume, OrientedBox]) -> None:
+    logits = []
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            session = Session(scene[0], predictor)
+            session.add_object("organ", scene[1])
+            logits.append(session.segment("organ").logits)
+        finally:
+            torch.set_num_threads(before)
+    np.testing.assert_array_equal(logits[0], logits[1])
+
+
 def test_pictures_encoded_together_give_the_same_features(predictor: EmbeddedPredictor) -> None:
     pictures = np.random.default_rng(1).random((3, 3, 96, 96), dtype=np.float32)
     together = predictor.encode_batch(list(pictures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from MedSAMSegmentLib.models.embedded import EmbeddedNetwork, SlicePrompts, build_embedded
+from MedSAMSegmentLib.models.layers import Convolution3d
 from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
 
 
@@ -78,3 +79,12 @@ def test_the_box_map_is_inside_between_its_faces_only(network: EmbeddedNetwork) 
 
 def test_it_is_small() -> None:
     assert sum(p.numel() for p in build_embedded().parameters()) < 5_000_000
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_fast_convolution_is_the_one_of_training(stride: int) -> None:
+    convolution = Convolution3d(6, 8, 3, stride=stride, padding=1)
+    image = torch.rand(1, 6, 9, 10, 11)
+    training = convolution(image)
+    with torch.inference_mode():
+        torch.testing.assert_close(convolution(image), training, atol=1e-5, rtol=1e-5)

@@ -10,7 +10,7 @@ change.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from scipy import ndimage
 from .coarse import CoarseMask
 from .crop_prompts import prompt_key
 from .outcome import SliceOutcome, stability
-from .predictor import BoxCoordinates, PredictsTogether, SlicePrediction, SlicePrompt
+from .predictor import PredictsTogether, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
 
 # A correction is carried on this far beyond the pixels that changed on the slice before, as a part of the crop.
@@ -32,9 +32,8 @@ _SPREAD = 1 / 24
 _CLICKED = 1 / 64
 _CLICKED_LOGIT = 4.0
 
-# Slices worked on together, and those whose mask from the whole box is kept: a batch on either side of the key slice.
-_TOGETHER = 8
-_FOUNDS_KEPT = 2 * _TOGETHER + 8
+# Masks from the whole box that are kept for slices of a batch, on either side of the key slice.
+_FOUNDS_KEPT = 72
 
 
 class BoxTracker(Tracker):
@@ -43,7 +42,7 @@ class BoxTracker(Tracker):
     def __init__(self, *given: Any, found: CoarseMask, **options: Any) -> None:
         super().__init__(*given, **options)
         self._found = found
-        self._place: BoxCoordinates | None = None
+        self._found_on: Callable[[int], torch.Tensor] | None = None
         self._founds: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._ahead: dict[int, SlicePrediction] = {}
         self._waiting: list[int] = []
@@ -110,9 +109,10 @@ class BoxTracker(Tracker):
         """The mask found on a slice, (s, s) logits over the frame."""
         if index not in self._founds:
             key = self.plan.key_slice
-            if self._place is None:
-                self._place = self._prompts.prompt(key, False).box_coordinates
-            self._founds[index] = self._found.on_slice(self._place, self._place.frame_size, index - key)
+            if self._found_on is None:
+                place = self._prompts.prompt(key, False).box_coordinates
+                self._found_on = self._found.seen_from(place, place.frame_size)
+            self._founds[index] = self._found_on(index - key)
             if len(self._founds) > _FOUNDS_KEPT:
                 self._founds.popitem(last=False)
         return self._founds[index]
@@ -122,11 +122,12 @@ class BoxTracker(Tracker):
         made_from: Hashable = ("found", self._box)
         if known is not None and known.made_from == made_from:
             return known
-        logits = self._on(index)
-        overlap = expected_overlap(logits)
         if self.predictor.revises:
             prediction = self._revised(index)
             logits, overlap = prediction.logits, prediction.predicted_iou
+        else:
+            logits = self._on(index)
+            overlap = expected_overlap(logits)
         return SliceOutcome(
             logits=logits,
             predicted_iou=overlap,
@@ -155,7 +156,7 @@ class BoxTracker(Tracker):
                     made_from = ("found", self._box)
                     together += [
                         k
-                        for k in self._waiting[at + 1 : at + _TOGETHER]
+                        for k in self._waiting[at + 1 : at + self.predictor.slices_at_once]
                         if not self._is_source(k)
                         and k not in self._locked
                         and not (k in self._known and self._known[k].made_from == made_from)

@@ -6,7 +6,7 @@ the same upright picture as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -54,25 +54,30 @@ class CoarseMask:
     grid: CoarseGrid
     axes: tuple[int, int, int]
 
-    def on_slice(self, coordinates: BoxCoordinates, size: int, slices_up: int = 0) -> torch.Tensor:
-        """The coarse mask on a slice.
+    def seen_from(self, coordinates: BoxCoordinates, size: int) -> Callable[[int], torch.Tensor]:
+        """The coarse mask on the slices of a crop.
 
         Args:
-            coordinates: of the slice.
+            coordinates: of one slice.
             size: rows and columns of the result, over the whole crop.
-            slices_up: look at the slice so many indices further up instead.
 
         Returns:
-            (size, size) float32 logits.
+            A function of the number of slices further up (0 for that slice) that gives (size, size) float32 logits.
         """
-        local = coordinates.grid(size) + np.float32(slices_up) * coordinates.per_slice.astype(np.float32)
-        reach = np.float32(1.0 + 2.0 * self.grid.margin)
         # `grid_sample` takes (x, y, z), that is columns, rows, slices, from -1 to 1 over the whole grid.
-        at = torch.from_numpy(local[..., list(self.axes[::-1])] / reach).to(self.logits.device)
-        sampled = F.grid_sample(
-            self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
-        )[0, 0, 0]
-        return torch.where((at.abs() <= 1.0).all(dim=-1), sampled, torch.full_like(sampled, _NOTHING_LOGIT))
+        order, reach = list(self.axes[::-1]), 1.0 + 2.0 * self.grid.margin
+        device = self.logits.device
+        here = torch.from_numpy(coordinates.grid(size)[..., order] / np.float32(reach)).to(device)
+        per_slice = torch.from_numpy((coordinates.per_slice[order] / reach).astype(np.float32)).to(device)
+
+        def on_slice(slices_up: int) -> torch.Tensor:
+            at = here + slices_up * per_slice
+            sampled = F.grid_sample(
+                self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
+            )[0, 0, 0]
+            return sampled.masked_fill_(at.abs().amax(dim=-1) > 1.0, _NOTHING_LOGIT)
+
+        return on_slice
 
 
 @runtime_checkable
@@ -116,13 +121,15 @@ def _slices_rows_columns(box: OrientedBox, geometry: Geometry, axis: int) -> tup
 
 def _cell_indices(box: OrientedBox, geometry: Geometry, grid: CoarseGrid, axes: tuple[int, int, int]) -> np.ndarray:
     """(*cells, 3) index coordinates (k, j, i) of all cell centres."""
-    local = np.zeros((*grid.cells, 3))
-    for number, axis in enumerate(axes):
-        shape = [1, 1, 1]
-        shape[number] = -1
-        local[..., axis] = grid.place(number).double().numpy().reshape(shape)
+    # The whole way is affine: four points tell it.
+    local = np.zeros((4, 3))
+    local[[1, 2, 3], axes] = 1.0
     lps = box.centre + (local * (np.asarray(box.size) / 2)) @ np.asarray(box.axes).T
-    return np.asarray(geometry.lps_to_index(lps))[..., ::-1]
+    middle, *ends = np.asarray(geometry.lps_to_index(lps))[:, ::-1]
+    slices, rows, columns = (
+        grid.place(number).double().numpy()[:, None] * (end - middle) for number, end in enumerate(ends)
+    )
+    return np.asarray((middle + slices)[:, None, None] + rows[:, None] + columns)
 
 
 def _sample(volume: Volume, points: np.ndarray, window: IntensityRange) -> np.ndarray:

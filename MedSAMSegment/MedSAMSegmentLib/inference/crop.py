@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy import sparse
 
 from ..prompts.plan import Rectangle
 from ..prompts.plane import SlicePlane
@@ -113,7 +114,7 @@ class CropFrame:
         column0 = columns.start if columns is not None else 0
         down = _weights(self.y0 - row0, self.y1 - row0, self.size, image.shape[0])
         across = _weights(self.x0 - column0, self.x1 - column0, self.size, image.shape[1])
-        return down @ np.asarray(image, dtype=np.float32) @ across.T
+        return _resampled(np.asarray(image, dtype=np.float32), down, across)
 
     def paste(self, picture: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """The way back: values of a crop picture at the pixel centres of a part of the slice.
@@ -127,7 +128,13 @@ class CropFrame:
         """
         down = _back_weights(self.y0, self.y1, picture.shape[0], rows.start, rows.stop)
         across = _back_weights(self.x0, self.x1, picture.shape[1], columns.start, columns.stop)
-        return down @ np.asarray(picture, dtype=np.float32) @ across.T
+        return _resampled(np.asarray(picture, dtype=np.float32), down, across)
+
+
+def _resampled(picture: np.ndarray, down: sparse.csr_array, across: sparse.csr_array) -> np.ndarray:
+    """``down @ picture @ across.T``, where each row of the weights holds a few numbers only."""
+    columns: np.ndarray = across @ np.ascontiguousarray((down @ picture).T)
+    return np.ascontiguousarray(columns.T)
 
 
 def _inside(low: float, high: float, length: int) -> slice:
@@ -143,21 +150,21 @@ def _footprint(low: float, high: float, size: int, length: int) -> slice:
 
 
 @lru_cache(maxsize=64)
-def _weights(low: float, high: float, size: int, length: int) -> np.ndarray:
+def _weights(low: float, high: float, size: int, length: int) -> sparse.csr_array:
     """(size, length): each crop pixel's weights on the image pixels of one axis."""
     step = (high - low) / size
     return _triangle(low + (np.arange(size) + 0.5) * step, max(step, 1.0), length)
 
 
 @lru_cache(maxsize=64)
-def _back_weights(low: float, high: float, size: int, start: int, stop: int) -> np.ndarray:
+def _back_weights(low: float, high: float, size: int, start: int, stop: int) -> sparse.csr_array:
     """(stop - start, size): each image pixel's weights on the crop pixels of one axis."""
     step = (high - low) / size
     return _triangle((np.arange(start, stop) - low) / step - 0.5, max(1.0 / step, 1.0), size)
 
 
-def _triangle(positions: np.ndarray, width: float, length: int) -> np.ndarray:
-    """Weights (positions, length) of a triangle of half-width ``width`` around each position.
+def _triangle(positions: np.ndarray, width: float, length: int) -> sparse.csr_array:
+    """Weights (positions, length) float32 of a triangle of half-width ``width`` around each position.
 
     What the triangle would take from outside ``0 .. length - 1`` it takes from the edge.
     """
@@ -166,8 +173,9 @@ def _triangle(positions: np.ndarray, width: float, length: int) -> np.ndarray:
     index = first[:, None] + taps[None, :]
     weight = np.maximum(1.0 - np.abs(index - positions[:, None]) / width, 0.0)
     weight /= weight.sum(axis=1, keepdims=True)
-    matrix = np.zeros((positions.size, length))
-    np.add.at(matrix, (np.arange(positions.size)[:, None], np.clip(index, 0, length - 1)), weight)
-    result = matrix.astype(np.float32)
-    result.flags.writeable = False
-    return result
+    rows = np.repeat(np.arange(positions.size), taps.size)
+    places = rows, np.clip(index, 0, length - 1).ravel()
+    # Converting adds up what is taken from the same pixel.
+    matrix = sparse.coo_array((weight.ravel(), places), shape=(positions.size, length)).tocsr()
+    matrix.eliminate_zeros()
+    return matrix.astype(np.float32)

@@ -6,10 +6,10 @@ found on the neighbouring slices and where the user clicked. A drawn mask is tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +21,12 @@ from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSl
 from .coarse import CoarseMask, CoarseView
 from .crop import CropSettings
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
+from .side_by_side import cores, side_by_side
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
 
-_Given = ParamSpec("_Given")
-_Made = TypeVar("_Made")
+_Item = TypeVar("_Item")
 
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
@@ -34,33 +34,14 @@ _DRAWN_LOGIT = 8.0
 # Axes (1 slices, 2 rows, 3 columns) along which the box is mirrored to look at it again.
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (1, 2), (1, 3), (2, 3))
 
-# torch has slow convolutions only for a single small 3-D image: two take a third of the time of one.
-_MIRRORED_AT_ONCE = 2
+# Slices in one piece of work: more are not quicker, and all of a piece are in memory at once.
+_SLICES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class _Recalled:
     memory: Memory
     pointer: torch.Tensor
-
-
-def _alone(method: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
-    """Run on one CPU thread.
-
-    The network's layers are so small that a second thread gains little on an idle machine, and where another program
-    holds a core every layer waits for it: one box then took 17 to 70 s instead of 5 s.
-    """
-
-    @wraps(method)
-    def run(*given: _Given.args, **options: _Given.kwargs) -> _Made:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return method(*given, **options)
-        finally:
-            torch.set_num_threads(threads)
-
-    return run
 
 
 class EmbeddedPredictor:
@@ -92,31 +73,34 @@ class EmbeddedPredictor:
         self._device = loaded.device
 
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
-        """Where in the box the object is: the mean over the box and more and more of its mirror images."""
+        """Where in the box the object is: as the box is, and then the mean with its mirror images."""
         assert self.grid is not None
-        total = torch.zeros(view.intensities.shape, device=self._device)
-        for first in range(0, len(_MIRRORED), _MIRRORED_AT_ONCE):
-            total = total + self._mirrored(view, _MIRRORED[first : first + _MIRRORED_AT_ONCE])
-            yield CoarseMask(total / min(first + _MIRRORED_AT_ONCE, len(_MIRRORED)), self.grid, view.axes)
+        found = side_by_side(partial(self._found, view), _MIRRORED[:1], self._device)
+        yield CoarseMask(found[0], self.grid, view.axes)
+        found += side_by_side(partial(self._found, view), _MIRRORED[1:], self._device)
+        yield CoarseMask(torch.stack(found).mean(dim=0), self.grid, view.axes)
 
-    @_alone
-    @torch.inference_mode()
-    def _mirrored(self, view: CoarseView, mirrored: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """(cells) sum of the logits of some mirror images."""
+    def _found(self, view: CoarseView, mirrored: tuple[int, ...]) -> torch.Tensor:
+        """(cells) logits from the mirror image along some axes, mirrored back."""
         coarse = self.network.coarse
         assert coarse is not None
-        step = torch.full((len(mirrored),), view.slice_step, device=self._device, dtype=torch.float32)
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
-        logits = coarse(torch.cat([intensities.flip(axes) for axes in mirrored]), step)
-        return torch.cat([one[None].flip(axes) for one, axes in zip(logits, mirrored, strict=True)]).sum(dim=0)
+        return coarse(intensities.flip(mirrored), step).flip(mirrored)[0]
+
+    @property
+    def slices_at_once(self) -> int:
+        return _SLICES_AT_ONCE * cores()
 
     def encode(self, picture: np.ndarray) -> ImageFeatures:
         return self.encode_batch([picture])[0]
 
-    @_alone
-    @torch.inference_mode()
     def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
         """:meth:`encode` of several pictures of one size; quicker together than one by one."""
+        pieces = side_by_side(self._encoded, _groups(pictures, _SLICES_AT_ONCE), self._device)
+        return [features for piece in pieces for features in piece]
+
+    def _encoded(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
         images = torch.from_numpy(np.stack(pictures)).to(self._device)
         features = self.network.encode_slices(images.contiguous(memory_format=torch.channels_last))
         # Copies: a slice that the cache drops must not be kept alive by the others of its batch.
@@ -129,9 +113,10 @@ class EmbeddedPredictor:
             for row in range(len(pictures))
         ]
 
-    @_alone
-    @torch.inference_mode()
     def predict(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+        return side_by_side(lambda recalled: self._predicted(features, prompt, recalled), [bank], self._device)[0]
+
+    def _predicted(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
         prompts = self._prompts(features, prompt)
         output = self.network.segment_slice(self._embedding(features, bank), features.high_resolution, prompts)
         if prompt.mask is not None:
@@ -143,16 +128,19 @@ class EmbeddedPredictor:
             state=output,
         )
 
-    @_alone
-    @torch.inference_mode()
     def predict_batch(self, features: Sequence[ImageFeatures], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
         """:meth:`predict` of several slices without memories, none of them clicked on or drawn."""
         if any(len(prompt.points) or prompt.mask is not None for prompt in prompts):
             raise ValueError("slices with prompts of their own are predicted one by one")
-        told = [self._prompts(slice_features, prompt) for slice_features, prompt in zip(features, prompts, strict=True)]
+        slices = list(zip(features, prompts, strict=True))
+        pieces = side_by_side(self._predicted_together, _groups(slices, _SLICES_AT_ONCE), self._device)
+        return [prediction for piece in pieces for prediction in piece]
+
+    def _predicted_together(self, slices: Sequence[tuple[ImageFeatures, SlicePrompt]]) -> list[SlicePrediction]:
+        told = [self._prompts(features, prompt) for features, prompt in slices]
         output = self.network.segment_slice(
-            torch.cat([self.network.without_memory(one) for one in features]),
-            [torch.cat(levels) for levels in zip(*(one.high_resolution for one in features), strict=True)],
+            torch.cat([self.network.without_memory(features) for features, _ in slices]),
+            [torch.cat(levels) for levels in zip(*(features.high_resolution for features, _ in slices), strict=True)],
             SlicePrompts(
                 torch.cat([one.box_coordinates for one in told]),
                 torch.cat([one.slice_step for one in told]),
@@ -165,11 +153,10 @@ class EmbeddedPredictor:
             for logits, iou, score in zip(output.logits, output.iou, output.object_score_logits, strict=True)
         ]
 
-    @_alone
-    @torch.inference_mode()
     def remember(self, features: ImageFeatures, prompt: SlicePrompt, prediction: SlicePrediction) -> _Recalled:
         output: SliceMask = prediction.state
-        return _Recalled(self.network.remember(features, output), output.object_pointer)
+        memories = side_by_side(lambda mask: self.network.remember(features, mask), [output], self._device)
+        return _Recalled(memories[0], output.object_pointer)
 
     def _prompts(self, features: ImageFeatures, prompt: SlicePrompt) -> SlicePrompts:
         coordinates = prompt.box_coordinates
@@ -203,6 +190,11 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
+
+
+def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
+    """Up to ``size`` neighbours at a time."""
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _stacked(masks: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

@@ -171,7 +171,14 @@ class SlicePredictor(Protocol):
 
 @runtime_checkable
 class PredictsTogether(Protocol):
-    """A predictor that is quicker with several slices at a time."""
+    """A predictor that is quicker with several slices at a time.
+
+    Attributes:
+        slices_at_once: this many keep the machine busy.
+    """
+
+    @property
+    def slices_at_once(self) -> int: ...
 
     def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[Any]:
         """``encode`` of pictures of one size."""

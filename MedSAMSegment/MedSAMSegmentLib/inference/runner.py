@@ -282,7 +282,7 @@ class Runner:
             place = box_coordinates(self.volume.geometry, plan, track.frame, key)
             block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
             assert track.found is not None
-            block.put(key, track.found.on_slice(place, place.frame_size))
+            block.put(key, track.found.seen_from(place, place.frame_size)(0))
             watch.first_mask()
             if on_slice is not None:
                 on_slice(name, key, block.slice_mask(key))

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv_trunk import group_norm
+from .layers import Convolution3d
 
 INTENSITY_MEAN, INTENSITY_SCALE = 0.45, 0.27
 """Typical mean and standard deviation of a windowed crop in [0, 1]."""
@@ -92,9 +93,9 @@ class ResidualBlock3d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.conv1 = Convolution3d(channels, channels, 3, padding=1, bias=False)
         self.norm1 = group_norm(channels)
-        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = Convolution3d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = group_norm(channels)
         # The block starts as the identity, which keeps the first steps of training stable.
         nn.init.zeros_(self.norm2.weight)
@@ -117,20 +118,20 @@ class CoarseNetwork(nn.Module):
         self.grid = CoarseGrid() if grid is None else grid
         inputs = 7
         self.stem = nn.Sequential(
-            nn.Conv3d(inputs, channels[0], 3, padding=1, bias=False),
+            Convolution3d(inputs, channels[0], 3, padding=1, bias=False),
             group_norm(channels[0]),
             nn.ReLU(),
             ResidualBlock3d(channels[0]),
         )
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
-            nn.Sequential(nn.Conv3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(), block)
+            nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(), block)
             for fine, deep, block in ((a, b, ResidualBlock3d(b)) for a, b in pairs)
         )
         self.up = nn.ModuleList(nn.ConvTranspose3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))
         self.refine = nn.ModuleList(ResidualBlock3d(fine) for fine, _ in reversed(pairs))
         # At first the network says what the evidence says.
-        self.head = nn.Conv3d(channels[0], 1, 1)
+        self.head = Convolution3d(channels[0], 1, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 

@@ -128,8 +128,10 @@ def plan_slices(
 
 def _rectangles(geometry: Geometry, box: OrientedBox, cut: SlicePlane) -> dict[int, Rectangle]:
     """The box's rectangle on every slice it meets, cut off at the image's edge, in ascending order."""
-    box.check_overlap(geometry, cut.axis)
-    return dict(sorted(box.slice_rectangles(geometry, cut.axis).items()))
+    rectangles = box.slice_rectangles(geometry, cut.axis)
+    if not rectangles:
+        box.check_overlap(geometry, cut.axis)
+    return dict(sorted(rectangles.items()))
 
 
 def _grown(box: OrientedBox, points: np.ndarray, geometry: Geometry, cut: SlicePlane) -> OrientedBox:

@@ -205,10 +205,15 @@ class OrientedBox:
         first = max(int(np.ceil(height.min() - _ROUNDING)), 0)
         last = min(int(np.floor(height.max() + _ROUNDING)), geometry.shape[axis] - 1)
         extent = (geometry.shape[2 - x_axis] - 0.5, geometry.shape[2 - y_axis] - 0.5)
-        polygons = {}
+        polygons: dict[int, FloatArray] = {}
+        before = np.zeros((0, 2))
         for number in range(first, last + 1):
-            polygon = _cut(corners[:, [x_axis, y_axis]], height - number)
-            polygon = _clip(polygon, extent)
+            cut = _cut(corners[:, [x_axis, y_axis]], height - number)
+            # A box that stands upright on the slices cuts all of them alike.
+            if number - 1 in polygons and cut.shape == before.shape and np.abs(cut - before).max() <= _ROUNDING:
+                polygons[number] = polygons[number - 1].copy()
+                continue
+            before, polygon = cut, _clip(cut, extent)
             if len(polygon) >= 3 and (np.ptp(polygon, axis=0) > _ROUNDING).all() and _area(polygon) > _ROUNDING:
                 polygons[number] = polygon
         return polygons
