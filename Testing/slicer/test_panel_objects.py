@@ -212,6 +212,33 @@ def test_propagating_one_way_leaves_the_other_side_alone(desktop):
     assert filled.size > 2 and min(above) == pytest.approx(desktop.to_ras(inside)[2], abs=0.01)
 
 
+def test_a_renamed_object_gets_the_codes_of_its_name_unless_the_user_chose_others(desktop):
+    name = desktop.box(ORGAN)
+    segment = desktop.parameters.segmentation.GetSegmentation().GetSegment(name)
+    tag = desktop.slicer.vtkSegment.GetTerminologyEntryTagName()
+
+    def entry():
+        import vtk
+
+        held = vtk.reference("")
+        segment.GetTag(tag, held)
+        return str(held)
+
+    (box,) = desktop.controller.boxes()
+    segment.SetName("left kidney")
+    assert "SCT^64033007^Kidney" in entry() and "Left" in entry()
+    assert segment.GetColor() == pytest.approx(box.GetDisplayNode().GetSelectedColor())
+    segment.SetName("Spleen")
+    assert "SCT^78961009^Spleen" in entry()
+    segment.SetName("what Dr. No asked about")
+    assert "SCT^78961009^Spleen" in entry()  # no better codes are known
+
+    chosen = entry().replace("SCT^78961009^Spleen", "SCT^15776009^Pancreas")
+    segment.SetTag(tag, chosen)
+    segment.SetName("liver")
+    assert entry() == chosen
+
+
 def test_exports_are_what_the_panel_holds(desktop, tmp_path, monkeypatch):
     import SimpleITK
 

@@ -15,6 +15,7 @@ from ..errors import MedSAMSegmentError
 from . import panel_export, panel_models
 from . import panel_scene as scene
 from .bridge_prompts import display_window
+from .bridge_segments import code_by_name
 from .confidence_strip import ConfidenceStrip
 from .panel_controller import PanelController
 from .panel_parameters import PanelParameters
@@ -56,6 +57,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._review = 0
         self._showing = False
         self._watched: Any = None
+        self._names: dict[str, str] = {}
 
     # ---- what it works with ----------------------------------------------------------------------------------------
 
@@ -477,6 +479,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui, segmentation = self.ui, parameters.segmentation
         if self._watched is not segmentation:
             self._watched = segmentation
+            self._watch_names(segmentation)
             ui.objectsTable.setSegmentationNode(segmentation)
             ui.show3DButton.setSegmentationNode(segmentation)
         for node in controller.boxes():
@@ -502,6 +505,26 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         else:
             ui.confidenceLabel.setText("")
+
+    def _watch_names(self, segmentation: Any) -> None:
+        """Codes and colour follow the names of this segmentation's segments from now on."""
+        self.removeObservers(self._segment_changed)
+        self._names = {}
+        if segmentation is not None:
+            for event in (slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentModified):
+                self.addObserver(segmentation.GetSegmentation(), event, self._segment_changed)
+            self._segment_changed(segmentation.GetSegmentation())
+
+    def _segment_changed(self, segmentation: Any, event: Any = None) -> None:
+        for segment_id in segmentation.GetSegmentIDs():
+            segment = segmentation.GetSegment(segment_id)
+            before, self._names[segment_id] = self._names.get(segment_id), segment.GetName()
+            if before is None or before == segment.GetName():
+                continue
+            code_by_name(segment, before)
+            for node in self.controller.boxes() if self.controller is not None else ():
+                if node.GetAttribute(scene.SEGMENT) == segment_id:
+                    scene.show_colour(node, segment.GetColor())
 
     def _refresh_corrections(self, controller: PanelController) -> None:
         ui = self.ui

@@ -261,8 +261,7 @@ class PanelController:
         name = segmentation.GetSegmentation().AddEmptySegment("", _("Object {number}").format(number=number), colour)
         node.SetAttribute(scene.SEGMENT, name)
         node.SetNodeReferenceID(scene.SEGMENTATION, segmentation.GetID())
-        node.GetDisplayNode().SetSelectedColor(*colour)
-        node.GetDisplayNode().SetColor(*colour)
+        scene.show_colour(node, colour)
         self.selected = name
 
         def refused(error: MedSAMSegmentError) -> None:

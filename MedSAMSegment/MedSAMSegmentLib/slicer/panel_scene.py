@@ -67,14 +67,19 @@ def new_markup(kind: str, role: str, name: str, colour: tuple[float, float, floa
     if role != "box":
         node.SetSaveWithScene(False)
     node.CreateDefaultDisplayNodes()
+    show_colour(node, colour)
     display = node.GetDisplayNode()
-    display.SetSelectedColor(*colour)
-    display.SetColor(*colour)
     display.SetPropertiesLabelVisibility(False)
     display.SetPointLabelsVisibility(False)
     if kind == "ROI":
         display.SetFillOpacity(0.1)
     return node
+
+
+def show_colour(node: Any, colour: tuple[float, float, float]) -> None:
+    """Show a markups node in one colour, RGB 0..1, chosen or not."""
+    node.GetDisplayNode().SetSelectedColor(*colour)
+    node.GetDisplayNode().SetColor(*colour)
 
 
 def place(node: Any, persistent: bool = False) -> None:
