@@ -151,3 +151,20 @@ def test_the_demo_runs_offline_and_writes_everything(run, tmp_path: Path, monkey
     stored = Session.load(answer["files"]["session"], read_volume(answer["files"]["scan"]))
     assert set(stored.objects) == set(answer["dice"]), "the session fits the scan that was written"
     assert read_labelmap(answer["files"]["mask"]).voxels.max() == 4
+
+
+def test_encoded_slices_are_kept_on_disk_and_deleted_when_asked(
+    run, scan: Path, kidney: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from MedSAMSegmentLib.inference import cache, encoded_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_WORTH_KEEPING_SECONDS", 0.0)
+    done = run("segment", scan, "--box", kidney, "-o", tmp_path / "a.nii.gz", "--json")
+    assert done.status == 0 and not encoded_folder().exists()
+    done = run("segment", scan, "--box", kidney, "-o", tmp_path / "b.nii.gz", "--disk-cache", 100, "--json")
+    assert done.status == 0 and list(encoded_folder().iterdir())
+    assert read_labelmap(tmp_path / "a.nii.gz").voxels.tolist() == read_labelmap(tmp_path / "b.nii.gz").voxels.tolist()
+    deleted = run("models", "clean", "--encoded", "--yes", "--json")
+    assert deleted.json["deleted_bytes"] > 10_000 and not list(encoded_folder().iterdir())
+    assert run("models", "clean", "medsam2", "--encoded", "--json").code == "OPTION_CONFLICT"

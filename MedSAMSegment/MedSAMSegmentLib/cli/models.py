@@ -160,6 +160,9 @@ def clean_command(
     interrupted: Annotated[
         bool, typer.Option("--interrupted", help="Only what interrupted downloads left behind.")
     ] = False,
+    encoded: Annotated[
+        bool, typer.Option("--encoded", help="Instead of weights: the slices that segment --disk-cache kept.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without being asked.")] = False,
     json: Json = False,
 ) -> None:
@@ -167,6 +170,11 @@ def clean_command(
     from ..checkpoints import cache, clean, find_model
 
     output = Output(json)
+    if encoded:
+        if names or interrupted:
+            raise UsageError("OPTION_CONFLICT", "--encoded is about no model.", "Leave the others out.")
+        _clean_encoded(output, yes)
+        return
     for name in names or []:
         find_model(name)
     content = cache()
@@ -187,6 +195,19 @@ def clean_command(
         output.say(f"Deleted: {_megabytes(sum(file.bytes for file in removed))} in {len(removed)} files")
     files = [{"model": file.model, "path": str(file.path), "bytes": file.bytes} for file in removed]
     output.emit({"folder": str(content.folder), "deleted": files})
+
+
+def _clean_encoded(output: Output, yes: bool) -> None:
+    from ..inference import EncodedOnDisk, encoded_folder
+
+    kept = EncodedOnDisk(encoded_folder(), 0)
+    size, removed = kept.bytes, 0
+    output.say(f"{kept.folder}: {_megabytes(size)} of encoded slices")
+    if size and (yes or _confirmed("Delete them?", "the deletion")):
+        kept.clear()
+        removed = size
+        output.say(f"Deleted: {_megabytes(size)}")
+    output.emit({"folder": str(kept.folder), "deleted_bytes": removed})
 
 
 def _verify_all(output: Output) -> None:

@@ -40,6 +40,14 @@ Runtime = Annotated[
         " and openvino-bf16 are faster on processors with bfloat16 and change masks a little."
     ),
 ]
+DiskCache = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Keep encoded slices on disk, up to so many MB: with a large model on a processor, a scan opened again"
+        " is answered at once. 0: nothing is kept; medsamsegment models clean --encoded removes it.",
+    ),
+]
 Checkpoint = Annotated[Path | None, typer.Option(help="Your own weights for the model's architecture.")]
 Window = Annotated[
     str, typer.Option(help="Grey values: auto, percentile, a CT preset such as liver or lung, or LEVEL/WIDTH.")

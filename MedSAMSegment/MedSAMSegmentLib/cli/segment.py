@@ -14,6 +14,7 @@ from .deidentify import Key
 from .options import (
     Checkpoint,
     Device,
+    DiskCache,
     FullSlice,
     Json,
     NoCleanup,
@@ -48,7 +49,7 @@ from .prompt_options import (
 
 if TYPE_CHECKING:
     from ..export.deidentify import Deidentification
-    from ..inference import Session
+    from ..inference import EmbeddingCache, Session
     from ..volume import Volume
     from ..volume.readers.segments import StoredSegment
     from .prompted import PromptedObject
@@ -86,6 +87,7 @@ def segment(
     window: Window = "auto",
     device: Device = "auto",
     runtime: Runtime = "auto",
+    disk_cache: DiskCache = 0,
     strategy: Strategy = "auto",
     plane: Plane = "auto",
     full_slice: FullSlice = False,
@@ -162,9 +164,9 @@ def segment(
     if session is not None and not objects:
         from ..inference import Session
 
-        job = Session.load(session, volume, model, device, checkpoint, runtime)
+        job = Session.load(session, volume, model, device, checkpoint, runtime, cache=_cache(disk_cache))
     else:
-        job = choices.session(volume)
+        job = choices.session(volume, _cache(disk_cache))
         for item in objects:
             item.add_to(job)
         if session is not None:
@@ -217,7 +219,7 @@ class _Choices:
             return False
         return find_model(self.model or "embedded").architecture in IMAGE_ARCHITECTURES
 
-    def session(self, volume: Volume) -> Session:
+    def session(self, volume: Volume, cache: EmbeddingCache) -> Session:
         from ..inference import Session
 
         return Session(
@@ -231,8 +233,16 @@ class _Choices:
             full_slice=self.full_slice or self.official,
             official=self.official,
             cleanup=not self.no_cleanup,
+            cache=cache,
             runtime=self.runtime,
         )
+
+
+def _cache(megabytes_on_disk: int) -> EmbeddingCache:
+    from ..inference import EmbeddingCache, EncodedOnDisk, encoded_folder
+
+    disk = EncodedOnDisk(encoded_folder(), megabytes_on_disk * 10**6) if megabytes_on_disk else None
+    return EmbeddingCache(disk=disk)
 
 
 def _volume(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .cache import EmbeddingCache
+from .encoded_on_disk import EncodedOnDisk, encoded_folder
 from .history import Prompts
 from .predictor import BankEntry, SlicePrediction, SlicePredictor, SlicePrompt, make_predictor
 from .result import Result, labelmap
@@ -23,6 +24,7 @@ __all__ = [
     "BankEntry",
     "CleanupSettings",
     "EmbeddingCache",
+    "EncodedOnDisk",
     "Prompts",
     "Result",
     "Session",
@@ -31,6 +33,7 @@ __all__ = [
     "SlicePredictor",
     "SlicePrompt",
     "TrackingSettings",
+    "encoded_folder",
     "labelmap",
     "make_predictor",
     "segment",

@@ -6,6 +6,7 @@ picture or the other direction of tracking takes it from here.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields, is_dataclass
@@ -15,6 +16,10 @@ import numpy as np
 import torch
 
 from .crop import CropFrame
+from .encoded_on_disk import EncodedOnDisk
+
+# Reading a slice from disk takes some hundredths of a second.
+_WORTH_KEEPING_SECONDS = 0.15
 
 
 class SliceKey(NamedTuple):
@@ -35,10 +40,12 @@ class EmbeddingCache:
 
     Args:
         limit_bytes: of all values together; a single larger value is passed through and not kept.
+        disk: also keeps what took long to compute, beyond the end of the process.
     """
 
-    def __init__(self, limit_bytes: int = 384 * 2**20) -> None:
+    def __init__(self, limit_bytes: int = 384 * 2**20, disk: EncodedOnDisk | None = None) -> None:
         self.limit_bytes = limit_bytes
+        self.disk = disk
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -57,7 +64,12 @@ class EmbeddingCache:
             self._values.move_to_end(key)
             return self._values[key][0]
         self.misses += 1
-        value = compute()
+        value = None if self.disk is None else self.disk.read(key)
+        if value is None:
+            begun = time.perf_counter()
+            value = compute()
+            if self.disk is not None and time.perf_counter() - begun > _WORTH_KEEPING_SECONDS:
+                self.disk.write(key, value)
         self.put(key, value)
         return value
 

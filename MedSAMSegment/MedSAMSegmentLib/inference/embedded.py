@@ -65,7 +65,7 @@ class EmbeddedPredictor:
             raise TypeError("EmbeddedPredictor needs an EmbeddedNetwork")
         self.network = network.eval()
         channels_last(self.network)
-        self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
+        self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256} {loaded.device.type}"
         self.memory_capacity = network.options.number_of_memories - 1
         self.understands = loaded.spec.prompts
         self.needs_box = loaded.spec.needs_box

@@ -135,7 +135,7 @@ class SlicePredictor(Protocol):
     """A promptable 2-D network with (optionally) a memory; see the module's docstring.
 
     Attributes:
-        identity: architecture and weights in one string; part of the cache's key.
+        identity: architecture, weights and kind of device in one string; part of the cache's key.
         crop: how it wants to see an object.
         neighbours: slices on each side that are shown with the slice itself, as further channels.
         memory_capacity: how many tracked (not prompted) slices it can recall; 0 for a network without memory.

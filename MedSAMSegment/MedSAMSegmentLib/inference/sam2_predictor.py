@@ -54,7 +54,7 @@ class Sam2Predictor:
             raise TypeError("Sam2Predictor needs a SAM2 network")
         self.loaded = loaded
         self.network = network.eval()
-        self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256}"
+        self.identity = f"{loaded.spec.architecture}:{loaded.weights_sha256} {loaded.device.type}"
         self.memory_capacity = network.options.number_of_memories - 1
         size = int(loaded.spec.image_size)
         smaller = () if loaded.spec.architecture == "efficient-tam" else tuple(n for n in (256, 384, 512) if n < size)

@@ -70,7 +70,7 @@ class SamPredictor:
             raise TypeError("SamPredictor needs a SAM network")
         self.loaded = loaded
         self.network = network.eval()
-        self.identity = f"{spec.architecture}:{loaded.weights_sha256}"
+        self.identity = f"{spec.architecture}:{loaded.weights_sha256} {loaded.device.type}"
         self.understands = spec.prompts
         self.needs_box = spec.needs_box or "points" not in spec.prompts
         rules, size = spec.preprocessing, int(spec.image_size)
