@@ -37,6 +37,7 @@ _SETTINGS = (
     "smooth",
     "keepComponent",
     "fillHoles",
+    "diskCacheMB",
 )
 
 

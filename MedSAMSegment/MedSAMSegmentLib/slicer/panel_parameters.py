@@ -34,6 +34,7 @@ class PanelParameters:
     smooth: bool = True
     keepComponent: bool = True
     fillHoles: bool = True
+    diskCacheMB: Annotated[int, WithinRange(0, 100000)] = 0
 
 
 def worker_options(parameters: Any) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def worker_options(parameters: Any) -> dict[str, Any]:
         "model": parameters.model,
         "checkpoint": parameters.checkpoint,
         "device": parameters.device,
+        "disk_cache_mb": parameters.diskCacheMB,
         "settings": {
             "window": window,
             "plane": parameters.plane,

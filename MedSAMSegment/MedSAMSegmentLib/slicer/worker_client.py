@@ -160,7 +160,7 @@ class WorkerClient:
 
         Args:
             volume: the scan.
-            options: ``model``, ``checkpoint``, ``device``, ``settings``.
+            options: ``model``, ``checkpoint``, ``device``, ``disk_cache_mb``, ``settings``.
             state: what the user said earlier, e.g. from a saved scene.
             done, failed: see :class:`Job`.
 

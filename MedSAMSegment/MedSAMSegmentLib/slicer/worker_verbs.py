@@ -117,13 +117,16 @@ class Desk:
 
     def _open(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Open a scan, or the same scan with another model or other settings, with the prompts of ``state``."""
-        from ..inference import EmbeddingCache, Session
+        from ..inference import EmbeddingCache, EncodedOnDisk, Session, encoded_folder
         from ..inference.session_file import stored_session
 
         described = fields["volume"]
         if self._volume is None or described["path"] != self._path:
             self._session, self._volume, self._cache = None, None, EmbeddingCache()
             self._volume, self._path = read_volume(described), str(described["path"])
+        assert self._cache is not None
+        on_disk = int(fields.get("disk_cache_mb") or 0)
+        self._cache.disk = EncodedOnDisk(encoded_folder(), on_disk * 10**6) if on_disk else None
         model, runtime = self._loaded(fields), str(fields.get("runtime") or "auto")
         settings = _settings(fields.get("settings", {}))
         if fields.get("state"):
