@@ -138,14 +138,19 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3, help="of the encoder, after one run to warm up")
     parser.add_argument("--write", action="store_true", help="put the table into docs/models.md")
+    parser.add_argument("--keep", type=Path, help="file for the results: an interrupted run is gone on with")
     parser.add_argument("--here", action="store_true", help="measure one model in this process, print JSON")
     chosen = parser.parse_args()
     keep_freed_memory()
     if chosen.here:
         print(json.dumps(measure(chosen.models[0], chosen.slices, chosen.repeats)))
         return
+    kept = json.loads(chosen.keep.read_text()) if chosen.keep and chosen.keep.is_file() else {}
     rows = []
     for names in groups(chosen.models):
+        if names[0] in kept:
+            rows.append((names, kept[names[0]]))
+            continue
         command = [sys.executable, "-m", "benchmarks.models", names[0], "--here"]
         options = ["--slices", str(chosen.slices), "--repeats", str(chosen.repeats)]
         finished = subprocess.run([*command, *options], capture_output=True, text=True, check=False, cwd=REPOSITORY)
@@ -153,6 +158,9 @@ def main() -> None:
             raise SystemExit(f"{names[0]} failed:\n{finished.stderr}")
         rows.append((names, json.loads(finished.stdout.splitlines()[-1])))
         print(f"{names[0]}: {finished.stdout.strip()}", file=sys.stderr)
+        if chosen.keep:
+            kept[names[0]] = rows[-1][1]
+            chosen.keep.write_text(json.dumps(kept))
     import torch
 
     text = table(rows, chosen.slices, matmul(0)["gflops"], torch.get_num_threads())
