@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "slicer"))
 
-SHAPE, SPACING = (260, 256, 256), (1.4, 1.4, 0.5)
+SHAPE, SPACING = (260, 256, 256), (1.2, 1.2, 0.5)
 
 
 def main() -> None:

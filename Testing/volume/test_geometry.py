@@ -53,15 +53,16 @@ def test_planes_and_orientation_of_a_sagittal_series() -> None:
     assert geometry.axis_of_plane("sagittal") == 0
     assert geometry.axis_of_plane("axial") == 1
     assert geometry.axis_of_plane("coronal") == 2
-    assert geometry.coarsest_axis == 0
+    assert geometry.slice_axis == 0
 
 
-def test_coarsest_axis_is_the_acquisition_axis() -> None:
-    assert Geometry.from_parts((10, 10, 10), (1, 5, 1)).coarsest_axis == 1
-    assert Geometry.from_parts((10, 10, 10), (3, 1, 1)).coarsest_axis == 2
-    assert Geometry.from_parts((10, 10, 10), (1, 1, 1)).coarsest_axis == 0
-    assert Geometry.from_parts((10, 10, 10), (1, 1.004, 1)).coarsest_axis == 0
-    assert Geometry.from_parts((1, 10, 10), (2, 2, 0.1)).coarsest_axis == 0
+def test_slices_lie_along_k_unless_another_axis_is_much_coarser() -> None:
+    assert Geometry.from_parts((10, 10, 10), (1, 5, 1)).slice_axis == 1
+    assert Geometry.from_parts((10, 10, 10), (3, 1, 1)).slice_axis == 2
+    assert Geometry.from_parts((10, 10, 10), (1, 1, 1)).slice_axis == 0
+    assert Geometry.from_parts((300, 512, 512), (0.98, 0.98, 0.5)).slice_axis == 0  # thin-slice CT
+    assert Geometry.from_parts((10, 10, 10), (1, 1.004, 1)).slice_axis == 0
+    assert Geometry.from_parts((1, 10, 10), (2, 2, 0.1)).slice_axis == 0
 
 
 def test_shear_is_noticed() -> None:

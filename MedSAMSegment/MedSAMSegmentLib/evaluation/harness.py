@@ -147,7 +147,7 @@ def _run_case(
     for item in case.objects:
         tight = tight_box(loaded.truth(item))
         identity = f"{case.name}/{item.name}"
-        index_boxes.append(jittered_box(tight, geometry.shape, geometry.coarsest_axis, jitter, seed, identity))
+        index_boxes.append(jittered_box(tight, geometry.shape, geometry.slice_axis, jitter, seed, identity))
     boxes = [oriented_box(volume, box) for box in index_boxes]
     spacing = geometry.spacing_kji if surfaces and case.millimetres else None
 

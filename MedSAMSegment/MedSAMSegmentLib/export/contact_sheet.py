@@ -63,7 +63,7 @@ def draw_contact_sheet(volume: Volume, layers: Sequence[Layer], style: SheetStyl
         if layer.mask is not None and layer.mask.shape != volume.voxels.shape:
             raise UsageError("MASK_SHAPE", f"The mask of {layer.name!r} is not on the scan's grid.")
     style = style or SheetStyle()
-    axis = volume.geometry.coarsest_axis if style.axis is None else style.axis
+    axis = volume.geometry.slice_axis if style.axis is None else style.axis
     intensity = (style.window or Window.parse("auto")).resolve(volume)
     outlines = box_outlines(volume.geometry, axis, layers)
     numbers = _slice_numbers(volume, axis, layers, outlines, style.slices)

@@ -109,7 +109,7 @@ def measure(volume: Volume, item: ExportedObject, axis: int | None = None) -> Me
         return Measurement(item.name, 0)
     geometry = volume.geometry
     if axis is None:
-        axis = 0 if volume.source is not None else geometry.coarsest_axis
+        axis = 0 if volume.source is not None else geometry.slice_axis
     used = [np.flatnonzero(item.mask.any(axis=tuple(other for other in range(3) if other != a))) for a in range(3)]
     first = np.array([int(places[0]) for places in used])
     k, j, i = (slice(int(places[0]), int(places[-1]) + 1) for places in used)

@@ -17,6 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,29 +177,31 @@ class _OpenVinoEncoder:
         self._module = _AsTuple(encoder).eval()
         self._precision = "bf16" if name.endswith("bf16") else "f32"
         self._weights = weights
-        self._requests: dict[tuple[int, ...], Any] = {}
+        self._compiled: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, image: Tensor) -> list[Tensor]:
         size = (1, *image.shape[1:])
-        if size not in self._requests:
-            self._requests[size] = self._compiled(size)
-        # Graphs are made for one picture: batches gain nothing.  Results are copied out of the runtime's buffers.
+        if size not in self._compiled:
+            self._compiled[size] = self._compile(size)
+        # Graphs are made for one picture: batches gain nothing.  Pictures and results are copied into and out of the
+        # runtime's buffers.
         found = [
-            [torch.from_numpy(level) for level in self._requests[size].infer([one.numpy()]).values()]
+            [
+                torch.from_numpy(level.copy())
+                for level in self._compiled[size]([one.numpy()], share_inputs=False).values()
+            ]
             for one in image.float().contiguous().split(1)
         ]
         return [torch.cat(levels) if len(levels) > 1 else levels[0] for levels in zip(*found, strict=True)]
 
-    def _compiled(self, size: tuple[int, ...]) -> Any:
-        import openvino
-
-        core = openvino.Core()
+    def _compile(self, size: tuple[int, ...]) -> Any:
+        core = _core()
         options = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        return core.compile_model(self._graph(core, size), "CPU", options).create_infer_request()
+        return core.compile_model(self._graph(core, size), "CPU", options)
 
     def _graph(self, core: Any, size: tuple[int, ...]) -> Any:
         """The converted encoder, from the cache where it is there and can be read."""
@@ -216,6 +219,17 @@ class _OpenVinoEncoder:
         with suppress(OSError, RuntimeError):  # without a cache it is only slower the next time
             _keep(graph, path)
         return graph
+
+
+@cache
+def _core() -> Any:
+    """One for the whole process, as OpenVINO wants it, so that no graph outlives its core."""
+    import openvino
+
+    core = openvino.Core()
+    # Weights are read, not mapped: a file that another process replaces or damages must not matter to a graph in use.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 def _keep(graph: Any, path: Path) -> None:

@@ -46,14 +46,14 @@ class SlicePlane:
 
         Args:
             geometry: of the scan.
-            plane: ``"auto"`` is the acquisition plane, across the coarsest spacing; ``"axial"``, ``"sagittal"`` and
-                ``"coronal"`` are the grid planes nearest to these anatomical planes.
+            plane: ``"auto"`` is the acquisition plane, see :attr:`Geometry.slice_axis`; ``"axial"``, ``"sagittal"``
+                and ``"coronal"`` are the grid planes nearest to these anatomical planes.
 
         Raises:
             UsageError: ``UNKNOWN_PLANE``.
         """
         if plane == "auto":
-            return cls.along(geometry, geometry.coarsest_axis)
+            return cls.along(geometry, geometry.slice_axis)
         if plane not in PLANE_NAMES:
             raise UsageError("UNKNOWN_PLANE", f"There is no plane {plane!r}.", f"Use one of {', '.join(PLANE_NAMES)}.")
         return cls.along(geometry, geometry.axis_of_plane(plane))

@@ -28,6 +28,9 @@ _SMALLEST_VOLUME_RATIO = 1e-4
 #: Spacings that differ by less than this fraction count as equal when the coarsest axis is looked for.
 _SPACING_TOLERANCE = 0.01
 
+#: An axis this much coarser than k is the one that slices were acquired across.
+_REORDERED = 2.5
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -172,15 +175,16 @@ class Geometry:
         return self.index_to_lps(corners)
 
     @property
-    def coarsest_axis(self) -> int:
-        """The array axis (0 = k, 1 = j, 2 = i) with the largest spacing: slices were acquired across it.
+    def slice_axis(self) -> int:
+        """The array axis (0 = k, 1 = j, 2 = i) across which slices were acquired.
 
-        Axes within one percent of the largest count as equal, and the first of them (k before j before i) is taken;
-        so is k when there is only one slice, whatever thickness the file gives it.
+        That is k, unless another axis is 2.5 times as coarse (a sagittal scan whose axes a converter reordered):
+        the thin slices of a modern CT are often closer together than its pixels.  Axes within one percent count as
+        equal.  A single slice is one along k, whatever thickness the file gives it.
         """
-        if self.shape[0] == 1:
-            return 0
         spacing = np.asarray(self.spacing_kji)
+        if self.shape[0] == 1 or spacing.max() < _REORDERED * spacing[0]:
+            return 0
         return int(np.argmax(spacing >= spacing.max() * (1 - _SPACING_TOLERANCE)))
 
     def axis_of_plane(self, plane: str) -> int:
