@@ -13,12 +13,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _WITH_SLICER = Path(__file__).parent / "slicer"
+_WITH_OPENVINO = Path(__file__).parent / "inference" / "test_runtimes.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests inside a Slicer come last.
+    """Tests with OpenVINO, and those inside a Slicer, come last.
 
-    Qt, VTK and MRML stay loaded in the process. A run that trained a network after them once ended in a segmentation
-    fault, for a reason that could not be found: a second run of the same tests did not.
+    OpenVINO, Qt, VTK and MRML stay loaded in the process. A run that trained a network after them ended in a segmentation
+    fault, for a reason that could not be found: the same tests did not do it again.
     """
-    items.sort(key=lambda item: _WITH_SLICER in item.path.parents)
+    items.sort(key=lambda item: 2 * (_WITH_SLICER in item.path.parents) + (item.path == _WITH_OPENVINO))

@@ -301,6 +301,7 @@ class Session(PromptedObjects):
         device: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
         runtime: str = "auto",
+        cache: EmbeddingCache | None = None,
     ) -> Session:
         """Read a session file; :meth:`segment` then arrives at the same masks.
 
@@ -310,7 +311,7 @@ class Session(PromptedObjects):
             model: by default the one named in the file, with the same weights.  Another one by name does the same
                 prompts over again in its own way.
             device: see :class:`Session`.
-            checkpoint, runtime: see :class:`Session`.
+            checkpoint, runtime, cache: see :class:`Session`.
 
         Raises:
             InputError: ``BAD_SESSION_FILE``, or ``OTHER_SCAN`` when the scan's geometry or voxels differ.
@@ -319,7 +320,7 @@ class Session(PromptedObjects):
         """
         from .session_file import read_session
 
-        return cls.restore(read_session(path), volume, model, device, checkpoint, runtime=runtime)
+        return cls.restore(read_session(path), volume, model, device, checkpoint, cache=cache, runtime=runtime)
 
     @classmethod
     def restore(
