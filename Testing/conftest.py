@@ -19,7 +19,7 @@ _WITH_OPENVINO = Path(__file__).parent / "inference" / "test_runtimes.py"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with OpenVINO, and those inside a Slicer, come last.
 
-    OpenVINO, Qt, VTK and MRML stay loaded in the process. A run that trained a network after them ended in a segmentation
-    fault, for a reason that could not be found: the same tests did not do it again.
+    OpenVINO, Qt, VTK and MRML stay loaded in the process. A run that trained a network after them ended in a
+    segmentation fault, for a reason that could not be found: the same tests did not do it again.
     """
     items.sort(key=lambda item: 2 * (_WITH_SLICER in item.path.parents) + (item.path == _WITH_OPENVINO))
