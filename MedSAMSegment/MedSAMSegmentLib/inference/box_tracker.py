@@ -145,30 +145,31 @@ class BoxTracker(Tracker):
         No slice depends on another, so the next ones are asked for along with it; the first one alone, as somebody
         waits for it.
         """
+        if index in self._ahead:
+            return self._ahead.pop(index)
         alone = self._revising_prompt(index)
-        if len(alone.points) or alone.mask is not None:
+        if len(alone.points) or alone.mask is not None or not isinstance(self.predictor, PredictsTogether):
             return self.predictor.predict(self._features(index), alone, [])
-        if index not in self._ahead:
-            together = [index]
-            if isinstance(self.predictor, PredictsTogether):
-                if index in self._waiting and self.outcomes:
-                    at = self._waiting.index(index)
-                    made_from = ("found", self._box)
-                    together += [
-                        k
-                        for k in self._waiting[at + 1 : at + self.predictor.slices_at_once]
-                        if not self._is_source(k)
-                        and k not in self._locked
-                        and not (k in self._known and self._known[k].made_from == made_from)
-                    ]
-                self._prepare(together)
-                features = [self._features(k) for k in together]
-                prompts = [self._revising_prompt(k) for k in together]
-                predictions = self.predictor.predict_batch(features, prompts)
-            else:
-                predictions = [self.predictor.predict(self._features(index), self._revising_prompt(index), [])]
-            self._ahead.update(zip(together, predictions, strict=True))
-        return self._ahead.pop(index)
+        following = self._following(index, self.predictor.slices_at_once) if self.outcomes else []
+        self._prepare([index, *following])
+        features = [self._features(k) for k in (index, *following)]
+        prompts = [alone, *(self._revising_prompt(k) for k in following)]
+        first, *others = self.predictor.predict_batch(features, prompts)
+        self._ahead.update(zip(following, others, strict=True))
+        return first
+
+    def _following(self, index: int, count: int) -> list[int]:
+        """Of the ``count`` slices that begin with one, those after it that the network is yet to be asked for."""
+        if index not in self._waiting:
+            return []
+        at, made_from = self._waiting.index(index), ("found", self._box)
+        return [
+            k
+            for k in self._waiting[at + 1 : at + count]
+            if not self._is_source(k)
+            and k not in self._locked
+            and not (k in self._known and self._known[k].made_from == made_from)
+        ]
 
     def _revising_prompt(self, index: int) -> SlicePrompt:
         return self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))

@@ -248,17 +248,16 @@ class Runner:
             at_a_glance: that first look is enough.
         """
         track = self._frame_and_window(plan)
-        frame, window = track.frame, track.window
-        found = None
         sees_box = self._sees_box(plan)
         if sees_box is not None and sees_box.grid is not None:
-            for found in sees_box.find(view_box(self.volume, plan, window, sees_box.grid)):
+            for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid)):
+                track = replace(track, found=found)
                 if first_look is not None:
-                    first_look(Track(frame, window, plan.key_slice, found=found))
+                    first_look(track)
                     first_look = None
                 if at_a_glance:
                     break
-        return Track(frame, window, plan.key_slice, found=found)
+        return track
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track of which nothing is known but what the network will be shown."""
