@@ -55,14 +55,19 @@ class Cache:
         return sum(file.bytes for file in self.files)
 
 
+def user_cache_folder() -> Path:
+    """This program's folder in the user's cache."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("medsamsegment", appauthor=False))
+
+
 def models_folder() -> Path:
     """Where weight files are looked up: ``$MEDSAMSEGMENT_MODELS``, or a folder in the user's cache."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("medsamsegment", appauthor=False)) / "models"
+    return user_cache_folder() / "models"
 
 
 def writable_models_folder() -> Path:

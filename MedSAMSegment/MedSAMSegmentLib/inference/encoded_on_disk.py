@@ -25,9 +25,9 @@ _SUFFIX, _PART = ".encoded", ".part-"
 
 def encoded_folder() -> Path:
     """The folder in the user's cache."""
-    import platformdirs
+    from ..checkpoints.folder import user_cache_folder
 
-    return Path(platformdirs.user_cache_dir("medsamsegment", appauthor=False)) / "encoded"
+    return user_cache_folder() / "encoded"
 
 
 class EncodedOnDisk:

@@ -7,8 +7,6 @@ and version of torch and OpenVINO; anything new is measured anew.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InferenceError
+from ..errors import InferenceError, OutputError
 from ..version import SOFTWARE_VERSION
 from .processor import processor_name
 from .runtimes import EXACT_RUNTIMES, check_runtime, runtime_folder, unavailable, use_runtime
@@ -68,7 +66,7 @@ def choose_runtime(loaded: LoadedModel, wanted: str = "auto") -> RuntimeUse:
     seconds = _remembered(path).get(key)
     if seconds is None or set(seconds) - set(candidates):
         seconds, notes = measure(loaded, candidates)
-        with suppress(OSError):  # a computer that cannot remember measures again
+        with suppress(OSError, OutputError):  # a computer that cannot remember measures again
             _remember(path, key, seconds)
     fastest = min(seconds, key=lambda name: seconds[name] / (1.0 if name == "torch" else _WORTHWHILE))
     use_runtime(loaded, fastest)
@@ -130,9 +128,8 @@ def _remembered(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _remember(path: Path, key: str, seconds: dict[str, float]) -> None:
+    from ..export.atomic import atomic_path
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**_remembered(path), key: seconds}, indent=1)
-    handle, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(name, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({**_remembered(path), key: seconds}, indent=1), encoding="utf-8")
