@@ -20,7 +20,7 @@ import slicer
 from ..errors import InputError, MedSAMSegmentError, OutputError
 from ..private_folder import private_folder
 from .bridge_geometry import TO_LPS, index_to_node
-from .bridge_segments import segment_block
+from .bridge_segments import segment_block, segment_tag
 from .worker_command import worker_command
 
 _LOOK_SECONDS = 0.05
@@ -124,20 +124,13 @@ def _is_dicom(path: str) -> bool:
 
 def _described(segment: Any) -> dict[str, Any]:
     """Name, colour and tags of a segment as plain values."""
-
-    import vtk
-
-    def tag(name: str) -> str:
-        held = vtk.reference("")
-        return str(held) if segment.GetTag(name, held) else ""
-
     return {
         "name": segment.GetName(),
         "colour": [round(part * 255) for part in segment.GetColor()],
-        "terminology": tag(slicer.vtkSegment.GetTerminologyEntryTagName()),
-        "algorithm": tag("DICOM.SegmentAlgorithmName"),
-        "algorithm_type": tag("DICOM.SegmentAlgorithmType"),
-        "tracking_uid": tag("TrackingUniqueIdentifier"),
+        "terminology": segment_tag(segment, slicer.vtkSegment.GetTerminologyEntryTagName()),
+        "algorithm": segment_tag(segment, "DICOM.SegmentAlgorithmName"),
+        "algorithm_type": segment_tag(segment, "DICOM.SegmentAlgorithmType"),
+        "tracking_uid": segment_tag(segment, "TrackingUniqueIdentifier"),
     }
 
 
