@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 from MedSAMSegmentLib.allocator import keep_freed_memory
 
-from .jobs import matmul, random_model, scan
+from .jobs import matmul_gflops, peak_memory_mb, random_model, scan
 from .page import put_between_marks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -74,14 +73,12 @@ def measure(name: str, slices: int, repeats: int) -> dict[str, Any]:
     session = Session(volume, model, "cpu", settings=settings)
     session.add_object("object", box)
     job = _timed(lambda: session.segment("object"))
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
         "size": size,
         "encoder": [min(column) for column in zip(*encoded, strict=True)],
         "job": job,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20,
+        "peak_memory_mb": peak_memory_mb(),
     }
 
 
@@ -163,7 +160,7 @@ def main() -> None:
             chosen.keep.write_text(json.dumps(kept))
     import torch
 
-    text = table(rows, chosen.slices, matmul(0)["gflops"], torch.get_num_threads())
+    text = table(rows, chosen.slices, matmul_gflops("cpu"), torch.get_num_threads())
     print(text)
     if chosen.write:
         put_between_marks("times", text)

@@ -21,7 +21,8 @@ from typing import Any
 
 from MedSAMSegmentLib.allocator import keep_freed_memory
 
-from .performance_parts import PARTS, REFERENCE_MATMUL_GFLOPS, REFERENCE_SECONDS, Measured, matmul_gflops
+from .jobs import matmul_gflops
+from .performance_parts import PARTS, REFERENCE_MATMUL_GFLOPS, REFERENCE_SECONDS, Measured
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 from MedSAMSegmentLib.allocator import keep_freed_memory
 
-from .jobs import BOX_FRACTION, COLUMNS, random_model, scan
+from .jobs import BOX_FRACTION, COLUMNS, peak_memory_mb, random_model, scan
 
 Spent = dict[str, float]
 
@@ -120,10 +118,7 @@ def main() -> None:
 
         torch.set_num_threads(chosen.threads)
     spent = JOBS[chosen.name](chosen)
-    # ru_maxrss counts kilobytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    print(json.dumps({**spent, "peak_memory_mb": peak}))
+    print(json.dumps({**spent, "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

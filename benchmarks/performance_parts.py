@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .jobs import random_model, scan
+from .jobs import random_model, scan, wait
 
 Measured = dict[str, dict[str, float]]
 
@@ -45,31 +45,6 @@ def interleaved(jobs: dict[str, Callable[[], Any]], repeats: int) -> Measured:
                 wall[name].append(time.perf_counter() - started)
                 cpu[name].append(time.process_time() - used)
     return {name: {"seconds": statistics.median(wall[name]), "processor_seconds": min(cpu[name])} for name in jobs}
-
-
-def wait(device: str) -> None:
-    """Until the device has done what it was told."""
-    import torch
-
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-
-
-def matmul_gflops(device: str) -> float:
-    """The machine's float32 matrix product, the best of five."""
-    import torch
-
-    a, b = torch.rand(2048, 2048, device=device), torch.rand(2048, 2048, device=device)
-    best = 0.0
-    for _ in range(5):
-        wait(device)
-        started = time.perf_counter()
-        torch.mm(a, b)
-        wait(device)
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
-    return best
 
 
 def stages(chosen: argparse.Namespace) -> Measured:
