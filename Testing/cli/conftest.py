@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_outcome import Outcome
 from MedSAMSegmentLib.cli.main import main
 from MedSAMSegmentLib.export import write_nifti_array
 from MedSAMSegmentLib.phantom import Phantom, make_phantom, phantom_geometry
 
 torch.set_num_threads(1)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one run of the command line left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The one JSON object on stdout."""
-        return json.loads(self.out)
-
-    @property
-    def code(self) -> str:
-        """The error's code."""
-        return self.json["error"]["code"]
 
 
 Run = Callable[..., Outcome]

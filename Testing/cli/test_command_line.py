@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,16 @@ def test_every_command_explains_itself(run, command: str) -> None:
     assert result.status == 0 and "Usage" in result.out and "--json" in result.out
 
 
-def test_the_program_lists_its_commands_quickly() -> None:
-    started = time.perf_counter()
+def test_the_program_lists_its_commands_without_loading_anything_large() -> None:
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "MedSAMSegmentLib.cli.main", "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds = time.perf_counter() - started
     assert all(command in result.stdout for command in COMMANDS)
     imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines() if "|" in line}
     assert not imported & {"torch", "SimpleITK", "pydicom", "nibabel", "matplotlib", "scipy", "monai", "numpy"}
-    assert seconds < 10, "a very slow machine is no failure, importing a network is"
 
 
 def test_no_arguments_show_the_help(run) -> None:

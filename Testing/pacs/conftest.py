@@ -14,9 +14,10 @@ pytest.importorskip("pynetdicom", reason="needs the extra pacs")
 pytest.importorskip("dicomweb_client", reason="needs the extra pacs")
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
+from command_outcome import Outcome
 from MedSAMSegmentLib.cli.main import main
 from orthanc_server import PASSWORD, PLUGIN, PROGRAM, WHY_NOT, Orthanc
-from pacs_command import Answer, Objects, Pacs, dimse_table, web_table
+from pacs_command import Objects, Pacs, dimse_table, web_table
 from pacs_objects import NAME, PATIENT, write_contours, write_report, write_segmentation, write_study
 
 
@@ -36,10 +37,10 @@ def pacs(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """``pacs("find", "dimse", …)`` with ``--json``; nothing but stdout ever holds the patient's name or number."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-    def call(*arguments: object) -> Answer:
+    def call(*arguments: object) -> Outcome:
         capfd.readouterr()
         status = main(["pacs", *map(str, arguments), "--json"])
-        answer = Answer(status, *capfd.readouterr())
+        answer = Outcome(status, *capfd.readouterr())
         for secret in (NAME, NAME.split("^")[0], PATIENT, PASSWORD):
             assert secret not in answer.err
             assert secret not in answer.out or arguments[0] == "find"

@@ -6,27 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from command_outcome import Outcome
 from orthanc_server import AE_TITLE, PASSWORD, USER
 from pacs_objects import Study
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run of ``medsamsegment pacs`` left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return json.loads(self.out)
-
-    @property
-    def code(self) -> str:
-        return self.json["error"]["code"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +27,7 @@ class Objects:
         return [self.binary, self.labelmap, self.contours, self.report]
 
 
-Pacs = Callable[..., Answer]
+Pacs = Callable[..., Outcome]
 
 
 def dimse_table(name: str, port: int, **more: object) -> str:

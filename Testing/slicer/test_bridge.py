@@ -11,7 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from MedSAMSegmentLib.errors import InputError, UsageError
-from panel_bench import start_slicer
 
 MODEL = {"name": "embedded", "version": "0.1.0"}
 SHAPE = (16, 40, 48)
@@ -19,9 +18,7 @@ SPACING = (0.7, 0.9, 3.0)
 
 
 @pytest.fixture
-def slicer():
-    slicer = start_slicer()
-    slicer.mrmlScene.Clear(0)
+def slicer(slicer):
     yield slicer
     slicer.mrmlScene.Clear(0)
     # Closing a scene keeps what there is only one of.

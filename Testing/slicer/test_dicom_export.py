@@ -16,17 +16,8 @@ from dicom_variants import write_variant
 from MedSAMSegmentLib.errors import MedSAMSegmentError
 from MedSAMSegmentLib.volume import read_volume
 from MedSAMSegmentLib.volume.readers.segments import read_segments
-from panel_bench import start_slicer
 
 pytest.importorskip("highdicom", reason="needs the extra dicom")
-
-
-@pytest.fixture
-def slicer():
-    slicer = start_slicer()
-    slicer.mrmlScene.Clear(0)
-    yield slicer
-    slicer.mrmlScene.Clear(0)
 
 
 class Loaded:

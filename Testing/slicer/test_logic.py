@@ -37,14 +37,6 @@ def segmenter():
 
 
 @pytest.fixture
-def slicer():
-    slicer = start_slicer()
-    slicer.mrmlScene.Clear(0)
-    yield slicer
-    slicer.mrmlScene.Clear(0)
-
-
-@pytest.fixture
 def scan(slicer, phantom):
     matrix = slicer.util.vtkMatrixFromArray(TO_RAS @ phantom.volume.geometry.affine)
     return slicer.util.addVolumeFromArray(np.array(phantom.volume.voxels), ijkToRAS=matrix, name="CT")

@@ -14,18 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from panel_bench import shared_desktop
 from panel_screen import shared_screen
 
 ORGAN = "liver tumour"
-
-
-@pytest.fixture
-def desktop():
-    """The panel over an empty scene with the scan in it."""
-    desktop = shared_desktop()
-    desktop.begin()
-    return desktop
 
 
 def the_screen():

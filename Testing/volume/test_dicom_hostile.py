@@ -251,14 +251,11 @@ HOSTILE: list[Callable[[Phantom], object]] = [
 
 _HARNESS = """
 import json, os, resource, sys
-sys.path[:0] = sys.argv[2:]
-from processor_time import processor_seconds
 from MedSAMSegmentLib.cli.main import main
 results = []
 for folder in sorted(os.listdir(sys.argv[1])):
-    started = processor_seconds()
     status = main(["--debug", "info", os.path.join(sys.argv[1], folder)])
-    results.append([folder, status, processor_seconds() - started])
+    results.append([folder, status])
 # The peak of this program alone: ru_maxrss begins with that of whoever started it.
 own = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 peak = [int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
@@ -267,8 +264,8 @@ print("RESULT" + json.dumps([results, peak]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is measured as on Linux")
-def test_hostile_inputs_cost_little_and_say_nothing_private(tmp_path: Path) -> None:
-    """Through the command line with tracebacks: refused, fast, in little memory, nothing private, nothing left."""
+def test_hostile_inputs_take_little_memory_and_say_nothing_private(tmp_path: Path) -> None:
+    """Through the command line with tracebacks: refused, in little memory, nothing private, nothing left."""
     folder = tmp_path / "bad"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -277,9 +274,8 @@ def test_hostile_inputs_cost_little_and_say_nothing_private(tmp_path: Path) -> N
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     before = sorted(tmp_path.rglob("*"))
-    here = Path(__file__).resolve().parent
     done = subprocess.run(
-        [sys.executable, "-c", _HARNESS, str(folder), str(here.parent)],
+        [sys.executable, "-c", _HARNESS, str(folder)],
         capture_output=True,
         text=True,
         check=True,
@@ -287,8 +283,7 @@ def test_hostile_inputs_cost_little_and_say_nothing_private(tmp_path: Path) -> N
         env={**os.environ, "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     results, peak = json.loads(done.stdout.split("RESULT")[1])
-    assert [status for _, status, _ in results] == [3] * len(HOSTILE)
-    assert max(seconds for _, _, seconds in results[1:]) < 2  # the first one imports the libraries
+    assert [status for _, status in results] == [3] * len(HOSTILE)
     assert max(peak) < 300 * 1024
     for word in ("Mueller", "SECRET"):
         assert word not in done.stdout + done.stderr

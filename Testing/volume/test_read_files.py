@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from pathlib import Path
 
 import nibabel
@@ -51,13 +50,11 @@ def write(path: Path, voxels: np.ndarray = VOXELS, geometry: Geometry = GRID) ->
 
 
 def refuse(path: Path, code: str, capfd: pytest.CaptureFixture[str] | None = None) -> InputError:
-    """Reading fails with this code, fast, with a hint, and no library prints anything."""
+    """Reading fails with this code and a hint, and no library prints anything."""
     if capfd:
         capfd.readouterr()
-    started = time.perf_counter()
     with pytest.raises(InputError) as error:
         read_volume(path)
-    assert time.perf_counter() - started < 2
     assert error.value.code == code, error.value
     assert error.value.hint and error.value.exit_status == 3
     if capfd:
