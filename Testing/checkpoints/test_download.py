@@ -58,6 +58,14 @@ def fetch(spec: ModelSpec, **options: Any) -> Path:
     return download(spec, consent=lambda terms: True, settings=HASTY, **options)
 
 
+SUMS = {
+    "SHA-256": {"sha256": hashlib.sha256(WEIGHTS).hexdigest()},
+    "MD5": {"sha256": "", "md5": hashlib.md5(WEIGHTS).hexdigest()},
+    "XXH128": {"sha256": "", "xxh128": "ebb3501f03f0ad8061a452d05ae582e8"},
+}
+"""What a publisher may state of the same file."""
+
+
 def refused(spec: ModelSpec, **options: Any) -> MedSAMSegmentError:
     with pytest.raises(MedSAMSegmentError) as caught:
         fetch(spec, **options)
@@ -151,6 +159,30 @@ def test_a_busy_server_gets_the_pause_it_asks_for(folder: Path, hub: Hub) -> Non
     started = time.monotonic()
     assert fetch(offered(hub)).read_bytes() == WEIGHTS
     assert time.monotonic() - started >= 1.0
+
+
+@pytest.mark.parametrize("kind", SUMS)
+def test_whatever_sum_the_publisher_states_is_compared(folder: Path, hub: Hub, kind: str) -> None:
+    spec = offered(hub, bytes=None, **SUMS[kind])
+    told = []
+    download(spec, consent=lambda terms: told.append(terms.checked_by) or True, settings=HASTY)
+    assert f"Its {kind} sum is compared" in told[0]
+    cached = folder / "MedSAM2_latest.pt"
+    cached.unlink()
+    other = {name: value and "0" * len(value) for name, value in SUMS[kind].items()}
+    error = refused(offered(hub, bytes=None, **other))
+    assert error.code == "CHECKPOINT_ALTERED" and f"its {kind} sum" in error.message and not cached.exists()
+
+
+def test_a_sum_that_cannot_be_computed_here_is_not_claimed(
+    folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    spec = offered(hub, bytes=None, **SUMS["XXH128"])
+    told = []
+    with pytest.raises(CheckpointError):
+        download(spec, consent=lambda terms: told.append(terms.checked_by), settings=HASTY)
+    assert told == ["No hash is published: this first file is remembered, and a later change is refused."]
 
 
 def test_a_pause_of_hours_is_told_and_not_waited_for(folder: Path, hub: Hub) -> None:

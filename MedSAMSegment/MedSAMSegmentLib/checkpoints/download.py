@@ -14,7 +14,7 @@ from ..models.specification import Licence, ModelSpec
 from .catalog import find_model
 from .fitting import check_fits
 from .folder import locked, part_of, writable_models_folder
-from .integrity import check_pinned, check_published, has_known_hash, pin, remember, sums_of
+from .integrity import check_pinned, check_published, known_hash, pin, remember, sums_of
 from .transfer import Cancel, Progress, Transfer, TransferSettings, host_of
 from .weight_file import read_weights
 
@@ -99,7 +99,7 @@ def download(
         _check_space(spec, part, folder)
         failures: list[CheckpointError] = []
         for url in sources:
-            known = has_known_hash(spec)
+            known = bool(known_hash(spec))
             size = spec.checkpoint.bytes
             transfer = Transfer(url, part, size, known, settings or TransferSettings(), progress, cancel)
             try:
@@ -123,7 +123,7 @@ def _accept(spec: ModelSpec, transfer: Transfer, path: Path, accept_change: bool
         if not accept_change:
             hint = "If the publisher replaced it and you trust the new file, download it with --accept-change."
             check_pinned(spec, sums, name, hint)
-        if not has_known_hash(spec):
+        if not known_hash(spec):
             check_fits(spec, read_weights(part), name)
     except CheckpointError:
         transfer.forget()
@@ -133,7 +133,7 @@ def _accept(spec: ModelSpec, transfer: Transfer, path: Path, accept_change: bool
     except OSError as error:
         raise OutputError("WRITE_FAILED", f"{path} could not be written: {error.strerror}.", "") from error
     transfer.forget()
-    if accept_change and not has_known_hash(spec):
+    if accept_change and not known_hash(spec):
         pin(spec, sums.sha256, sums.bytes)
     else:
         remember(spec, sums)
@@ -147,7 +147,7 @@ def _is_good(spec: ModelSpec, path: Path) -> bool:
         sums = sums_of(path)
         check_published(spec, sums, path.name, "")
         check_pinned(spec, sums, path.name, "")
-        if not has_known_hash(spec):
+        if not known_hash(spec):
             check_fits(spec, read_weights(path), path.name)
             remember(spec, sums)
         return True
@@ -167,8 +167,8 @@ def _sources(spec: ModelSpec) -> tuple[str, ...]:
 def _terms(spec: ModelSpec, sources: tuple[str, ...], folder: Path) -> DownloadTerms:
     origin = spec.checkpoint
     checked_by = (
-        f"Its {'SHA-256' if origin.sha256 else 'MD5'} sum is compared ({origin.provenance})."
-        if has_known_hash(spec)
+        f"Its {known_hash(spec)} sum is compared ({origin.provenance})."
+        if known_hash(spec)
         else "No hash is published: this first file is remembered, and a later change is refused."
     )
     return DownloadTerms(

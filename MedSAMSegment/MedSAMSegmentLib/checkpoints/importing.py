@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 from .catalog import find_model
 from .fitting import check_fits
 from .folder import locked, part_of, pin, state_of, writable_models_folder
-from .integrity import check_pinned, check_published, has_known_hash, remember, sums_of
+from .integrity import check_pinned, check_published, known_hash, remember, sums_of
 from .weight_file import read_weights
 
 
@@ -56,7 +56,7 @@ def import_file(model: str, file: str | Path, *, accept_change: bool = False) ->
                     raise CheckpointError("CHECKPOINT_CHANGED", message, "Import it again.")
         for leftover in (part_of(target), state_of(part_of(target))):
             leftover.unlink(missing_ok=True)
-    if accept_change and not has_known_hash(spec):
+    if accept_change and not known_hash(spec):
         pin(spec, sums.sha256, sums.bytes)
     else:
         remember(spec, sums)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, OutputError
 from ..models.specification import ModelSpec
@@ -13,29 +16,37 @@ from .folder import pin, pinned_sha256
 
 _BLOCK = 1 << 20
 
+_STRONGEST_FIRST = {"sha256": "SHA-256", "md5": "MD5", "xxh128": "XXH128"}
+
 
 @dataclass(frozen=True)
 class Sums:
-    """Size and check sums of a file."""
+    """Size and check sums of a file; ``xxh128`` is empty where the package xxhash is not installed."""
 
     bytes: int
     sha256: str
     md5: str
+    xxh128: str
 
 
 def sums_of(path: Path) -> Sums:
-    """Size, SHA-256 and MD5 of a file, read once.
+    """Size and check sums of a file, read once.
 
     Raises:
         CheckpointError: ``CHECKPOINT_MISSING``, ``CHECKPOINT_UNREADABLE``.
     """
-    # MD5 is compared with what publishers state, not relied on against forgery.
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    # MD5 and XXH128 are compared with what publishers state, not relied on against forgery.
+    sums: dict[str, Any] = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+    if _has_xxhash():
+        import xxhash
+
+        sums["xxh128"] = xxhash.xxh128()
+    size = 0
     try:
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
-                sha256.update(block)
-                md5.update(block)
+                for each in sums.values():
+                    each.update(block)
                 size += len(block)
     except FileNotFoundError as error:
         hint = "Check the path."
@@ -44,12 +55,24 @@ def sums_of(path: Path) -> Sums:
         hint = "Check that it is a file and that you may read it."
         message = f"The weight file '{path.name}' cannot be read ({error.strerror})."
         raise CheckpointError("CHECKPOINT_UNREADABLE", message, hint) from error
-    return Sums(size, sha256.hexdigest(), md5.hexdigest())
+    return Sums(size, **{"xxh128": "", **{kind: each.hexdigest() for kind, each in sums.items()}})
 
 
-def has_known_hash(spec: ModelSpec) -> bool:
-    """Whether the catalog says which file it must be."""
-    return bool(spec.checkpoint.sha256 or spec.checkpoint.md5)
+def known_hash(spec: ModelSpec) -> str:
+    """The kind of sum by which the catalog says which file it must be, the strongest one; empty if it says none.
+
+    A sum that cannot be computed here counts as not said.
+    """
+    return next((_STRONGEST_FIRST[kind] for kind in _comparable(spec)), "")
+
+
+def _comparable(spec: ModelSpec) -> Iterator[str]:
+    return (kind for kind in _STRONGEST_FIRST if getattr(spec.checkpoint, kind) and (kind != "xxh128" or _has_xxhash()))
+
+
+def _has_xxhash() -> bool:
+    """3D Slicer does not bring it, and for the few files it is needed for nobody is asked to install more."""
+    return importlib.util.find_spec("xxhash") is not None
 
 
 def check_published(spec: ModelSpec, sums: Sums, name: str, hint: str) -> None:
@@ -64,15 +87,15 @@ def check_published(spec: ModelSpec, sums: Sums, name: str, hint: str) -> None:
     if known.bytes is not None and sums.bytes > known.bytes:
         message = f"'{name}' has {sums.bytes:,} bytes instead of {known.bytes:,}."
         raise CheckpointError("CHECKPOINT_WRONG_SIZE", message, hint)
-    expected, found = (known.sha256, sums.sha256) if known.sha256 else (known.md5, sums.md5)
-    if expected and expected != found:
-        kind = "SHA-256" if known.sha256 else "MD5"
-        raise CheckpointError(
-            "CHECKPOINT_ALTERED",
-            f"'{name}' is not the file that '{spec.name}' was published with: its {kind} sum is {found[:12]}…, "
-            f"not {expected[:12]}….",
-            hint,
-        )
+    for kind in _comparable(spec):
+        expected, found = getattr(known, kind), getattr(sums, kind)
+        if expected != found:
+            raise CheckpointError(
+                "CHECKPOINT_ALTERED",
+                f"'{name}' is not the file that '{spec.name}' was published with: its {_STRONGEST_FIRST[kind]} sum is "
+                f"{found[:12]}…, not {expected[:12]}….",
+                hint,
+            )
 
 
 def check_pinned(spec: ModelSpec, sums: Sums, name: str, hint: str) -> None:
@@ -81,7 +104,7 @@ def check_pinned(spec: ModelSpec, sums: Sums, name: str, hint: str) -> None:
     Raises:
         CheckpointError: ``CHECKPOINT_CHANGED``, ``PINS_DAMAGED``.
     """
-    pinned = "" if has_known_hash(spec) else pinned_sha256(spec)
+    pinned = "" if known_hash(spec) else pinned_sha256(spec)
     if pinned and pinned != sums.sha256:
         raise CheckpointError(
             "CHECKPOINT_CHANGED",
@@ -96,6 +119,6 @@ def remember(spec: ModelSpec, sums: Sums) -> None:
 
     In a folder shared read-only by an administrator nothing is pinned: nobody but the administrator can change it.
     """
-    if not has_known_hash(spec) and not pinned_sha256(spec):
+    if not known_hash(spec) and not pinned_sha256(spec):
         with suppress(OutputError):
             pin(spec, sums.sha256, sums.bytes)

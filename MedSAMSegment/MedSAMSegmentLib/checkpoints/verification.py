@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 from ..models.specification import ModelSpec
 from .catalog import find_model, list_models
 from .fitting import check_fits, mismatches
-from .integrity import Sums, check_pinned, check_published, has_known_hash, sums_of
+from .integrity import Sums, check_pinned, check_published, known_hash, sums_of
 from .loading import cached_checkpoint
 from .weight_file import read_weights
 
@@ -75,7 +75,7 @@ def verify(file_or_model: str | Path, *, model: str | None = None) -> Verificati
 def _published(sums: Sums) -> ModelSpec | None:
     """The model whose published file this is."""
     for spec in list_models():
-        if not has_known_hash(spec):
+        if not known_hash(spec):
             continue
         try:
             check_published(spec, sums, "", "")

@@ -81,6 +81,7 @@ def info_command(name: Name, json: Json = False) -> None:
         "size": f"{origin.bytes:,} bytes" if origin.bytes else _megabytes(origin.about_bytes, exact=False),
         "SHA-256": origin.sha256,
         "MD5": origin.md5,
+        "XXH128": origin.xxh128,
         "known from": origin.provenance,
         "notes": spec.notes,
     }

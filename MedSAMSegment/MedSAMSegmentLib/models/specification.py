@@ -65,6 +65,8 @@ class CheckpointOrigin:
     sha256: str = ""
     md5: str = ""
     """Where only this sum is known; it recognises damage and mix-ups, but is no proof against forgery."""
+    xxh128: str = ""
+    """As ``md5``."""
     provenance: str = ""
     """Who says so: how size and hash are known."""
     browser_only: bool = False
@@ -162,20 +164,18 @@ def _preprocessing(reader: _Reader) -> Preprocessing:
 
 def _origin(reader: _Reader) -> CheckpointOrigin:
     size = reader.positive_integer("bytes", optional=True)
-    sha256 = reader.text("sha256", default="")
-    if sha256 and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
-        raise reader.error("sha256", "must be 64 lower-case hexadecimal digits")
-    md5 = reader.text("md5", default="")
-    if md5 and (len(md5) != 32 or set(md5) - set("0123456789abcdef")):
-        raise reader.error("md5", "must be 32 lower-case hexadecimal digits")
+    sums = {}
+    for kind, digits in (("sha256", 64), ("md5", 32), ("xxh128", 32)):
+        sums[kind] = reader.text(kind, default="")
+        if sums[kind] and (len(sums[kind]) != digits or set(sums[kind]) - set("0123456789abcdef")):
+            raise reader.error(kind, f"must be {digits} lower-case hexadecimal digits")
     origin = CheckpointOrigin(
         file_name=reader.text("file_name"),
         url=reader.text("url", default=""),
         mirrors=reader.texts("mirrors"),
         bytes=size,
         about_bytes=reader.positive_integer("about_bytes", optional=True),
-        sha256=sha256,
-        md5=md5,
+        **sums,
         provenance=reader.text("provenance", default=""),
         browser_only=reader.yes_or_no("browser_only"),
     )
