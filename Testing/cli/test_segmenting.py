@@ -161,7 +161,9 @@ def test_encoded_slices_are_kept_on_disk_and_deleted_when_asked(
     run, scan: Path, kidney: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from MedSAMSegmentLib.inference import cache, encoded_folder
+    from MedSAMSegmentLib.inference.runtimes import runtime_folder
 
+    monkeypatch.delenv("MEDSAMSEGMENT_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "_WORTH_KEEPING_SECONDS", 0.0)
     done = run("segment", scan, "--box", kidney, "-o", tmp_path / "a.nii.gz", "--json")
@@ -169,6 +171,11 @@ def test_encoded_slices_are_kept_on_disk_and_deleted_when_asked(
     done = run("segment", scan, "--box", kidney, "-o", tmp_path / "b.nii.gz", "--disk-cache", 100, "--json")
     assert done.status == 0 and list(encoded_folder().iterdir())
     assert read_labelmap(tmp_path / "a.nii.gz").voxels.tolist() == read_labelmap(tmp_path / "b.nii.gz").voxels.tolist()
+    graphs = [runtime_folder() / name for name in ("medsam.xml", "medsam.bin")]
+    runtime_folder().mkdir(parents=True)
+    for path in (*graphs, runtime_folder() / "choice.json"):
+        path.write_bytes(bytes(5000))
     deleted = run("models", "clean", "--encoded", "--yes", "--json")
-    assert deleted.json["deleted_bytes"] > 10_000 and not list(encoded_folder().iterdir())
+    assert deleted.json["deleted_bytes"] > 20_000 and not list(encoded_folder().iterdir())
+    assert [path.name for path in runtime_folder().iterdir()] == ["choice.json"], "what was measured stays"
     assert run("models", "clean", "medsam2", "--encoded", "--json").code == "OPTION_CONFLICT"

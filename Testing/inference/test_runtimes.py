@@ -15,6 +15,7 @@ from MedSAMSegmentLib.inference import runtime_choice
 from MedSAMSegmentLib.inference.predictor import make_predictor
 from MedSAMSegmentLib.inference.runtime_choice import choose_runtime
 from MedSAMSegmentLib.inference.runtimes import (
+    ENCODER_ARCHITECTURES,
     TOLERANCE,
     CheckedEncoder,
     relative_difference,
@@ -93,6 +94,33 @@ def test_the_fastest_is_measured_once_and_remembered(own_cache: Path, monkeypatc
     second = choose_runtime(small_model("sam-tiny-vit"))
     assert second.name == first.name
     assert second.notes == ()
+    with pytest.raises(AssertionError, match="measured again"):  # another kind of network may fare differently
+        choose_runtime(small_model("sam"))
+
+
+def test_the_faster_runtime_is_not_used_where_it_is_inexact_and_the_user_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr(runtime_choice, "LEAST_PARAMETERS", 0)
+    monkeypatch.setattr(runtime_choice, "measure", lambda *given: {"torch": 1.0, "openvino": 0.5})
+    model = small_model("sam-tiny-vit")
+    assert choose_runtime(model).name == runtime_of(model) == "openvino"
+    use_runtime(model, "torch")
+    monkeypatch.setitem(TOLERANCE, "openvino", -1.0)
+    use = choose_runtime(model)
+    assert use.name == runtime_of(model) == "torch"
+    assert "differs from torch" in use.notes[-1] and "not used" in use.notes[-1]
+
+
+@pytest.mark.parametrize("architecture", ENCODER_ARCHITECTURES)
+def test_what_is_measured_has_every_kind_of_block_of_the_real_network(architecture: str) -> None:
+    measured = runtime_choice._shallow(architecture)
+    real = small_model(architecture).network.image_encoder
+    trunk = getattr(real, "trunk", real)
+    assert type(measured) is type(trunk)
+    blocks = {type(part) for part in trunk.modules() if type(part).__module__ == type(trunk).__module__}
+    assert blocks <= {type(part) for part in measured.modules()}
 
 
 def test_a_runtime_that_is_not_there_is_refused_and_not_replaced() -> None:

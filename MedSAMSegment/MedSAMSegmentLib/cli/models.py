@@ -162,7 +162,7 @@ def clean_command(
         bool, typer.Option("--interrupted", help="Only what interrupted downloads left behind.")
     ] = False,
     encoded: Annotated[
-        bool, typer.Option("--encoded", help="Instead of weights: the slices that segment --disk-cache kept.")
+        bool, typer.Option("--encoded", help="Instead of weights: slices kept by --disk-cache, OpenVINO's networks.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without being asked.")] = False,
     json: Json = False,
@@ -174,7 +174,7 @@ def clean_command(
     if encoded:
         if names or interrupted:
             raise UsageError("OPTION_CONFLICT", "--encoded is about no model.", "Leave the others out.")
-        _clean_encoded(output, yes)
+        _clean_kept(output, yes)
         return
     for name in names or []:
         find_model(name)
@@ -198,17 +198,23 @@ def clean_command(
     output.emit({"folder": str(content.folder), "deleted": files})
 
 
-def _clean_encoded(output: Output, yes: bool) -> None:
+def _clean_kept(output: Output, yes: bool) -> None:
+    """What was kept to be faster the next time."""
     from ..inference import EncodedOnDisk, encoded_folder
+    from ..inference.runtimes import converted_graphs, runtime_folder
 
-    kept = EncodedOnDisk(encoded_folder(), 0)
-    size, removed = kept.bytes, 0
-    output.say(f"{kept.folder}: {_megabytes(size)} of encoded slices")
+    kept, graphs = EncodedOnDisk(encoded_folder(), 0), converted_graphs()
+    converted = sum(path.stat().st_size for path in graphs)
+    size, removed = kept.bytes + converted, 0
+    output.say(f"{kept.folder}: {_megabytes(kept.bytes)} of encoded slices")
+    output.say(f"{runtime_folder()}: {_megabytes(converted)} of converted networks")
     if size and (yes or _confirmed("Delete them?", "the deletion")):
         kept.clear()
+        for path in graphs:
+            path.unlink(missing_ok=True)
         removed = size
         output.say(f"Deleted: {_megabytes(size)}")
-    output.emit({"folder": str(kept.folder), "deleted_bytes": removed})
+    output.emit({"folders": [str(kept.folder), str(runtime_folder())], "deleted_bytes": removed})
 
 
 def _verify_all(output: Output) -> None:

@@ -1,32 +1,37 @@
-"""Which runtime is the fastest for a model on this computer: measured once, then remembered.
+"""Which runtime is the faster one on this computer: measured once, then remembered.
 
-The file ``choice.json`` in the user's cache holds one entry for every processor, number of threads, kind of encoder
-and version of torch and OpenVINO; anything new is measured anew.
+What differs between computers is how well torch and OpenVINO use the processor, and that shows in a shallow network
+as in a deep one of the same kind, so a shallow one is measured: the large ones take minutes and gigabytes to convert.
+The file ``choice.json`` in the user's cache holds one entry for every processor, number of threads, architecture and
+version of torch and OpenVINO; anything new is measured anew.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ..errors import InferenceError, OutputError
 from ..version import SOFTWARE_VERSION
 from .processor import processor_name
-from .runtimes import EXACT_RUNTIMES, check_runtime, runtime_folder, unavailable, use_runtime
+from .runtimes import EXACT_RUNTIMES, check_runtime, encode_with, runtime_folder, unavailable, use_runtime
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
 
 _REPEATS = 3
+_PICTURE = 512
 
-# A runtime that converts a network first must be faster by this to be worth it.
-_WORTHWHILE = 0.9
+# A runtime that converts a network first must take at most this part of the time to be worth it.
+_WORTHWHILE = 0.75
 
 LEAST_PARAMETERS = 4_000_000
 """Smaller networks stay with torch: converting them takes longer than they ever save."""
@@ -61,56 +66,82 @@ def choose_runtime(loaded: LoadedModel, wanted: str = "auto") -> RuntimeUse:
     if len(candidates) == 1:
         use_runtime(loaded, candidates[0])
         return RuntimeUse(candidates[0])
-    notes: list[str] = []
-    key, path = _key(loaded), runtime_folder() / "choice.json"
+    notes: tuple[str, ...] = ()
+    key, path = _key(loaded.spec.architecture), runtime_folder() / "choice.json"
     seconds = _remembered(path).get(key)
-    if seconds is None or set(seconds) - set(candidates):
-        seconds, notes = measure(loaded, candidates)
+    if seconds is None or set(seconds) != set(candidates):
+        seconds = measure(loaded.spec.architecture, candidates)
+        told = ", ".join(f"{name} {1000 * taken:.0f} ms" for name, taken in seconds.items())
+        notes = (f"Measured once on this computer, a small network of this kind takes with {told}.",)
         with suppress(OSError, OutputError):  # a computer that cannot remember measures again
             _remember(path, key, seconds)
     fastest = min(seconds, key=lambda name: seconds[name] / (1.0 if name == "torch" else _WORTHWHILE))
-    use_runtime(loaded, fastest)
-    return RuntimeUse(fastest, tuple(notes))
+    return _if_exact(loaded, fastest, notes)
 
 
-def measure(loaded: LoadedModel, candidates: list[str]) -> tuple[dict[str, float], list[str]]:
-    """Seconds a picture with each runtime that computes the encoder exactly, and remarks for the user.
+def measure(architecture: str, candidates: Sequence[str]) -> dict[str, float]:
+    """Seconds a picture with each runtime, for a shallow network of an architecture.
 
     Repeats are interleaved, so that whatever else the computer does disturbs all alike.
     """
-    encoder: Any = loaded.network.image_encoder
-    image = torch.rand(1, 3, *(2 * (int(loaded.spec.image_size),)), device=loaded.device)
+    network = _shallow(architecture).eval()
+    image = torch.rand(1, 3, _PICTURE, _PICTURE)
     seconds: dict[str, float] = {}
-    notes: list[str] = []
-    usable: dict[str, Any] = {}
     with torch.inference_mode():
-        for name in candidates:
-            use_runtime(loaded, name)
-            try:
-                encoder(image)
-            except InferenceError as error:
-                notes.append(f"{error.message} It is not used.")
-            else:
-                usable[name] = encoder.forward
-        for _ in range(_REPEATS):
-            for name, forward in usable.items():
+        ways = {name: encode_with(network, name) for name in candidates}
+        for repeat in range(_REPEATS + 1):
+            for name, encode in ways.items():
                 begun = time.perf_counter()
-                forward(image)
+                encode(image)
                 taken = time.perf_counter() - begun
-                seconds[name] = min(seconds.get(name, taken), taken)
-    told = ", ".join(f"{name} {taken:.2f} s" for name, taken in seconds.items())
-    notes.append(f"Measured once on this computer for {loaded.spec.name}, a slice takes with {told}.")
-    return seconds, notes
+                if repeat:  # the first time converts
+                    seconds[name] = min(seconds.get(name, taken), taken)
+    return seconds
 
 
-def _key(loaded: LoadedModel) -> str:
+def _shallow(architecture: str) -> nn.Module:
+    """The trunk of an architecture with all its kinds of blocks, but few of them."""
+    from ..models.hiera import Hiera
+    from ..models.tiny_vit import TinyViT
+    from ..models.vision_transformer import VisionTransformer
+
+    if architecture == "sam2":
+        return Hiera(stages=(1, 1, 3, 1), global_attention_blocks=(4,))
+    if architecture == "sam-tiny-vit":
+        return TinyViT(depths=(1, 1, 2, 1), classes=0)
+    return VisionTransformer(
+        embed_dim=384,
+        depth=4,
+        heads=6,
+        global_attention_blocks=(3,),
+        position_grid=_PICTURE // 16,
+        relative_positions=architecture == "sam",
+    )
+
+
+def _if_exact(loaded: LoadedModel, name: str, notes: tuple[str, ...]) -> RuntimeUse:
+    """Use a runtime unless it proves to be inexact for this model: then torch, and the user is told."""
+    use_runtime(loaded, name)
+    if name != "torch":
+        encoder: Any = loaded.network.image_encoder
+        side = int(loaded.spec.image_size)
+        try:
+            with torch.inference_mode():
+                encoder(torch.rand(1, 3, side, side, device=loaded.device))
+        except InferenceError as error:
+            use_runtime(loaded, "torch")
+            return RuntimeUse("torch", (*notes, f"{error.message} It is not used."))
+    return RuntimeUse(name, notes)
+
+
+def _key(architecture: str) -> str:
     import openvino
 
     return " | ".join(
         [
             processor_name(),
             f"{torch.get_num_threads()} threads",
-            f"{loaded.spec.name} {loaded.spec.image_size}",
+            architecture,
             f"torch {torch.__version__}",
             f"openvino {openvino.__version__}",
             SOFTWARE_VERSION,

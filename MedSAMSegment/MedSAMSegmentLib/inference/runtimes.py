@@ -5,7 +5,7 @@ runtime.  Everything else of a network stays in torch.  Whatever computes it mus
 precision: the first picture of every size is encoded both ways, and a difference beyond :data:`TOLERANCE` is an error.
 Nothing ever falls back to something slower or different without a word.
 
-``auto`` is the fastest of the single-precision runtimes that are installed (`runtime_choice.py`); bfloat16 changes
+``auto`` is the faster of the single-precision runtimes that are installed (`runtime_choice.py`); bfloat16 changes
 masks a little (mean overlap with single precision about 0.99) and has to be asked for.
 """
 
@@ -90,7 +90,9 @@ def use_runtime(loaded: LoadedModel, name: str) -> None:
     # The class's own way is uncovered again, or covered by an attribute of the object.
     encoder.__dict__.pop("forward", None)
     if name != "torch":
-        encoder.forward = CheckedEncoder(name, encoder.forward, _encoder(name, encoder, loaded))
+        identity = f"{loaded.spec.name}-{loaded.weights_sha256[:32]}"
+        other = encode_with(encoder, name, loaded.device.type, identity)
+        encoder.forward = CheckedEncoder(name, encoder.forward, other)
 
 
 def runtime_of(loaded: LoadedModel) -> str:
@@ -136,10 +138,18 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp(min=1e-12))
 
 
-def _encoder(name: str, encoder: nn.Module, loaded: LoadedModel) -> Encode:
+def encode_with(encoder: nn.Module, name: str, device: str = "cpu", identity: str = "") -> Encode:
+    """A module as one of :data:`RUNTIMES` computes it, not compared with anything.
+
+    Args:
+        encoder: one image (1, 3, H, W) -> list of feature maps.
+        identity: of architecture and weights, to find the converted graph again; without it the graph is not kept.
+    """
+    if name == "torch":
+        return encoder
     if name == "torch-bf16":
-        return _AutocastEncoder(encoder, loaded.device.type)
-    return _OpenVinoEncoder(encoder, name, f"{loaded.spec.name}-{loaded.weights_sha256[:32]}")
+        return _AutocastEncoder(encoder, device)
+    return _OpenVinoEncoder(encoder, name, identity)
 
 
 class _AutocastEncoder:
@@ -171,12 +181,12 @@ class _AsTuple(nn.Module):
 
 
 class _OpenVinoEncoder:
-    """OpenVINO on the CPU; one graph a picture size, converted once and kept in the user's cache."""
+    """OpenVINO on the CPU; one graph a picture size, converted once and kept in the user's cache if it has a name."""
 
-    def __init__(self, encoder: nn.Module, name: str, weights: str) -> None:
+    def __init__(self, encoder: nn.Module, name: str, identity: str) -> None:
         self._module = _AsTuple(encoder).eval()
         self._precision = "bf16" if name.endswith("bf16") else "f32"
-        self._weights = weights
+        self._identity = identity
         self._compiled: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, image: Tensor) -> list[Tensor]:
@@ -207,17 +217,20 @@ class _OpenVinoEncoder:
         """The converted encoder, from the cache where it is there and can be read."""
         import openvino
 
-        name = f"{self._weights}-{'x'.join(map(str, size))}-{openvino.__version__.split('-')[0]}.xml"
+        name = f"{self._identity}-{'x'.join(map(str, size))}-{openvino.__version__.split('-')[0]}.xml"
         path = runtime_folder() / "".join(c if c.isalnum() or c in "-." else "_" for c in name)
-        if path.is_file():
+        if self._identity and path.is_file():
             with suppress(RuntimeError):
                 return core.read_model(path)
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             # A graph serves one size, so sizes are meant to become constants.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            graph = openvino.convert_model(self._module, example_input=(torch.zeros(size),), input=[size])
-        with suppress(OSError, RuntimeError):  # without a cache it is only slower the next time
-            _keep(graph, path)
+            # Traced here, as OpenVINO would trace several times: a third of the time, half of the memory (SAM ViT-B).
+            traced = torch.jit.trace(self._module, torch.zeros(size), check_trace=False, strict=False)
+            graph = openvino.convert_model(traced, input=[size])
+        if self._identity:
+            with suppress(OSError, RuntimeError):  # without a cache it is only slower the next time
+                _keep(graph, path)
         return graph
 
 
@@ -249,6 +262,11 @@ def runtime_folder() -> Path:
     from ..checkpoints.folder import models_folder
 
     return models_folder().parent / "runtimes"
+
+
+def converted_graphs() -> list[Path]:
+    """The files of the networks that were converted and kept; they can be deleted at any time."""
+    return [path for path in sorted(runtime_folder().glob("*")) if path.suffix in (".xml", ".bin")]
 
 
 def _processor_has_bfloat16() -> bool:
