@@ -23,6 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..allocator import keep_freed_memory
 from ..errors import InferenceError, MedSAMSegmentError
 from ..private_folder import PREFIX
 from .protocol import VERSION, Frame, FrameReader
@@ -111,7 +112,7 @@ def as_typed(error: Exception) -> MedSAMSegmentError:
         return InferenceError(
             "NOT_INSTALLED",
             f"The Python package '{missing}' is not installed in Slicer.",
-            "Install it: torch comes with Slicer's PyTorch extension, the others with slicer.util.pip_install.",
+            "Press 'Install what is missing...' in the module MedSAMSegment: it says what it would install.",
         )
     if isinstance(error, MemoryError):
         return InferenceError(
@@ -129,6 +130,7 @@ def main() -> NoReturn:
     with contextlib.suppress(OSError):
         # Where memory runs out, Linux shall end this process and not Slicer.
         Path("/proc/self/oom_score_adj").write_text("800")
+    keep_freed_memory()
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     Worker(source, target, folder if folder is not None and folder.name.startswith(PREFIX) else None).serve()
 

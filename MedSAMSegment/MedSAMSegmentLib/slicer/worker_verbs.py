@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..allocator import return_freed_memory
 from ..errors import CancelledError, CheckpointError, MedSAMSegmentError, UsageError
 from .protocol import pack_mask, unpack_mask
 from .worker_exchange import read_volume
@@ -161,6 +162,7 @@ class Desk:
     def _close(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
         self._session = self._volume = self._cache = None
         self._path = ""
+        return_freed_memory()
         return {}, b""
 
     # ---- prompts ---------------------------------------------------------------------------------------------------
