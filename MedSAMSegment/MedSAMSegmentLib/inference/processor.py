@@ -15,6 +15,17 @@ def processor_flags() -> frozenset[str]:
     return frozenset(word for key, value in _lines() if key in ("flags", "Features") for word in value.split())
 
 
+def computes_bfloat16() -> bool:
+    """Whether products of bfloat16 are computed in hardware; without that they are slower than single precision."""
+    if processor_flags():
+        return bool(processor_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+    import torch
+
+    # Other systems do not tell; torch has looked for itself, in versions that have this function.
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(ask()) if callable(ask) else False
+
+
 @cache
 def processor_name() -> str:
     """Model name of the processor, as far as the system tells."""

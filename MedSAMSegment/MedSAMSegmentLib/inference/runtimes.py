@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InferenceError, UsageError
+from .processor import computes_bfloat16
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -60,11 +61,11 @@ def unavailable(name: str, loaded: LoadedModel) -> str:
             return "OpenVINO is for computing on the CPU."
         if importlib.util.find_spec("openvino") is None:
             return "OpenVINO is not installed."
-        if name == "openvino-bf16" and not _processor_has_bfloat16():
+        if name == "openvino-bf16" and not computes_bfloat16():
             return "This processor cannot compute with bfloat16."
     elif loaded.device.type == "cuda":
         return "" if torch.cuda.is_bf16_supported(including_emulation=False) else "This GPU has no bfloat16."
-    elif loaded.device.type != "cpu" or not _processor_has_bfloat16():
+    elif loaded.device.type != "cpu" or not computes_bfloat16():
         return "This processor cannot compute with bfloat16."
     return ""
 
@@ -267,11 +268,3 @@ def runtime_folder() -> Path:
 def converted_graphs() -> list[Path]:
     """The files of the networks that were converted and kept; they can be deleted at any time."""
     return [path for path in sorted(runtime_folder().glob("*")) if path.suffix in (".xml", ".bin")]
-
-
-def _processor_has_bfloat16() -> bool:
-    """Whether the CPU computes with bfloat16 in hardware; without it that is slower than single precision."""
-    from .processor import processor_flags
-
-    flags = processor_flags()
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
