@@ -18,21 +18,27 @@ if TYPE_CHECKING:
 
 
 class SceneBridge:
-    """The :class:`~.panel_controller.Bridge` over the scene that is open in Slicer; errors are those of the parts."""
+    """To the scene that is open in Slicer; errors are those of the parts."""
 
     def __init__(self) -> None:
         self._writer = SegmentWriter()
 
     def volume(self, volume_node: Any) -> Volume:
-        """See :func:`~.bridge_geometry.volume_of`."""
+        """The scan of a volume node, its array as it is; see :func:`~.bridge_geometry.volume_of`."""
         return volume_of(volume_node)
 
     def box(self, roi_node: Any, volume_node: Any) -> OrientedBox:
-        """See :func:`~.bridge_geometry.box_of`; volumes and boxes meet in the world, whatever transforms they have."""
+        """The box of a ROI node in the LPS mm of :meth:`volume`; see :func:`~.bridge_geometry.box_of`.
+
+        Volumes and boxes meet in the world, whatever transforms they have.
+        """
         return box_of(roi_node)
 
     def segmentation(self, volume_node: Any, segmentation_node: Any | None) -> Any:
-        """See :func:`~.bridge_segments.prepared_segmentation`."""
+        """A segmentation node on the volume's grid, under its transform and in its study; a new one if need be.
+
+        See :func:`~.bridge_segments.prepared_segmentation`.
+        """
         return prepared_segmentation(volume_node, segmentation_node)
 
     def write(
@@ -44,12 +50,15 @@ class SceneBridge:
         offset: list[int],
         model: Mapping[str, str],
     ) -> None:
-        """See :meth:`~.bridge_segments.SegmentWriter.write`; ``model`` has ``name`` and ``version``."""
+        """Make a block of bool (k, j, i) at ``offset`` the segment's content, as one step that can be undone.
+
+        See :meth:`~.bridge_segments.SegmentWriter.write`; ``model`` has ``name`` and ``version``.
+        """
         algorithm = algorithm_name(model)
         self._writer.write(segmentation_node, segment_id, volume_node, (mask, list(offset)), algorithm)
 
     def undo(self, segmentation_node: Any) -> None:
-        """See :meth:`~.bridge_segments.SegmentWriter.undo`."""
+        """Take back the latest :meth:`write`; see :meth:`~.bridge_segments.SegmentWriter.undo`."""
         self._writer.undo(segmentation_node)
 
 

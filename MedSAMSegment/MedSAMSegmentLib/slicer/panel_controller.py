@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -22,7 +22,8 @@ from .protocol import unpack_mask
 from .worker_client import State, Transport, WorkerClient
 
 if TYPE_CHECKING:
-    from ..volume import OrientedBox, Volume
+    from ..volume import Volume
+    from .bridge import SceneBridge
 
 _Written = tuple[Mapping[str, Any], bytes]
 """A result of the worker as it was written: header and payload."""
@@ -31,44 +32,12 @@ _PREVIEW_MILLISECONDS = 150
 _DOUBTFUL = 0.5
 
 
-class Bridge(Protocol):
-    """Between MRML nodes and the engine."""
-
-    def volume(self, volume_node: Any) -> Volume:
-        """The scan of a volume node, its array as it is."""
-        ...
-
-    def box(self, roi_node: Any, volume_node: Any) -> OrientedBox:
-        """The box of a ROI node in the LPS mm of :meth:`volume`."""
-        ...
-
-    def segmentation(self, volume_node: Any, segmentation_node: Any | None) -> Any:
-        """A segmentation node on the volume's grid, under its transform and in its study; a new one if need be."""
-        ...
-
-    def write(
-        self,
-        segmentation_node: Any,
-        segment_id: str,
-        volume_node: Any,
-        mask: np.ndarray,
-        offset: list[int],
-        model: Mapping[str, str],
-    ) -> None:
-        """Make a block of bool (k, j, i) at ``offset`` the segment's content, as one step that can be undone."""
-        ...
-
-    def undo(self, segmentation_node: Any) -> None:
-        """Take back the latest :meth:`write`."""
-        ...
-
-
 class PanelController:
     """See the module's text.
 
     Args:
         transport: of the worker.
-        bridge: see :class:`Bridge`.
+        bridge: to the scene.
         changed: called when the panel should look again.
 
     Attributes:
@@ -81,7 +50,7 @@ class PanelController:
         fraction: how much of a run is done; ``None`` when none is under way.
     """
 
-    def __init__(self, transport: Transport, bridge: Bridge, changed: Callable[[], None]) -> None:
+    def __init__(self, transport: Transport, bridge: SceneBridge, changed: Callable[[], None]) -> None:
         self.client = WorkerClient(transport, self._worker_changed)
         self.opened: Mapping[str, Any] | None = None
         self.objects: dict[str, Mapping[str, Any]] = {}

@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..allocator import return_freed_memory
-from ..errors import CancelledError, CheckpointError, MedSAMSegmentError, UsageError
+from ..errors import CancelledError, MedSAMSegmentError, UsageError
+from . import worker_weights
 from .protocol import pack_mask, unpack_mask
 from .worker_exchange import read_volume
 
 if TYPE_CHECKING:
-    from ..checkpoints import DownloadTerms, LoadedModel
+    from ..checkpoints import LoadedModel
     from ..inference import EmbeddingCache, Result, Session, Settings
     from ..volume import OrientedBox, Volume
 
@@ -325,72 +325,24 @@ class Desk:
             packed,
         )
 
-    # ---- models ----------------------------------------------------------------------------------------------------
+    # ---- weights and devices ---------------------------------------------------------------------------------------
 
     def _download_terms(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """What the user must know before a download; nothing is sent.  No ``hosts``: the weights are here."""
-        from ..checkpoints import download
-
-        seen: list[DownloadTerms] = []
-
-        def look(terms: DownloadTerms) -> bool:
-            seen.append(terms)
-            return False
-
-        try:
-            download(str(fields["model"]), consent=look)
-        except CheckpointError as error:
-            if error.code != "DOWNLOAD_DECLINED":
-                raise
-        if not seen:
-            return {"hosts": []}, b""
-        terms = seen[0]
-        return {
-            "title": terms.title,
-            "hosts": list(terms.hosts),
-            "bytes": terms.bytes,
-            "licence": terms.licence.identifier,
-            "summary": terms.licence.summary,
-            "folder": str(terms.folder),
-            "checked_by": terms.checked_by,
-        }, b""
+        return worker_weights.download_terms(str(fields["model"])), b""
 
     def _download(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """Fetch the weights of a model from ``hosts``, to which the user has agreed."""
-        from ..checkpoints import download
+        model = str(fields["model"])
 
-        last = 0.0
+        def progress(fraction: float) -> None:
+            self._emit({"event": "progress", "name": model, "fraction": fraction}, b"")
 
-        def progress(done: int, total: int | None) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _PROGRESS_SECONDS:
-                last = time.monotonic()
-                fraction = done / total if total else 0.0
-                self._emit({"event": "progress", "name": str(fields["model"]), "fraction": fraction}, b"")
-
-        def agreed(terms: DownloadTerms) -> bool:
-            return set(terms.hosts) <= set(fields["hosts"])
-
-        path = download(str(fields["model"]), consent=agreed, progress=progress, cancel=self._cancelled)
-        return {"file": Path(path).name}, b""
+        return worker_weights.fetch_weights(model, list(fields["hosts"]), progress, self._cancelled), b""
 
     def _import_weights(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """Check that a file of weights fits a model: it is built and loaded, strictly."""
-        from ..checkpoints import load_model
-
-        loaded = load_model(str(fields["model"]), str(fields["file"]), "cpu")
-        return {"weights": loaded.weights_sha256}, b""
+        return worker_weights.check_weights(str(fields["model"]), str(fields["file"])), b""
 
     def _devices(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        """The devices this computer offers, with the names of its graphics cards."""
-        import torch
-
-        found = [{"name": "cpu", "title": "CPU"}]
-        for index in range(torch.cuda.device_count()):
-            found.append({"name": f"cuda:{index}", "title": torch.cuda.get_device_name(index)})
-        if torch.backends.mps.is_available():
-            found.append({"name": "mps", "title": "Apple GPU"})
-        return {"devices": found}, b""
+        return worker_weights.devices(), b""
 
 
 def _box(data: Fields) -> OrientedBox:
