@@ -118,11 +118,24 @@ def test_imported_weights_are_used_and_others_are_refused(own_process, weights, 
     opened_with(desktop, MODEL)
 
 
+# The worker's own search path comes first, so a module of the same name would not be found before the real one.
+NOT_THERE = """
+import os, sys
+
+class NotThere:
+    def find_spec(self, name, *more):
+        if name == "safetensors" and os.path.exists({marker!r}):
+            raise ModuleNotFoundError("not here", name=name)
+
+sys.meta_path.insert(0, NotThere())
+"""
+
+
 def test_a_missing_package_is_named_and_its_button_makes_the_panel_work(own_process, tmp_path, monkeypatch):
-    desktop, missing = own_process, tmp_path / "packages" / "safetensors.py"
-    missing.parent.mkdir()
-    missing.write_text("raise ModuleNotFoundError('not here', name='safetensors')")
-    monkeypatch.setenv("PYTHONPATH", str(missing.parent))
+    desktop, marker = own_process, tmp_path / "not installed"
+    marker.touch()
+    (tmp_path / "sitecustomize.py").write_text(NOT_THERE.format(marker=str(marker)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     desktop.ui.drawBoxButton.click()
     desktop.put_box(desktop.widget._placing, "liver")
     from MedSAMSegmentLib.slicer import install, panel_scene
@@ -134,7 +147,7 @@ def test_a_missing_package_is_named_and_its_button_makes_the_panel_work(own_proc
     assert not desktop.ui.installButton.isHidden()
 
     def installed() -> bool:
-        missing.unlink()
+        marker.unlink()
         return True
 
     monkeypatch.setattr(install, "install_dependencies", installed)
