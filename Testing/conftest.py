@@ -23,3 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     segmentation fault, for a reason that could not be found: the same tests did not do it again.
     """
     items.sort(key=lambda item: 2 * (_WITH_SLICER in item.path.parents) + (item.path == _WITH_OPENVINO))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def computed_by_torch() -> None:
+    """Which runtime is faster depends on the computer; the tests of runtimes ask for one, all others get torch."""
+    from MedSAMSegmentLib.inference import runtime_choice
+
+    runtime_choice.LEAST_PARAMETERS = 10**12
