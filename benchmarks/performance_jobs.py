@@ -89,7 +89,8 @@ def _segmented(chosen: argparse.Namespace, model: Any, part: float = 1.0, **opti
     session = Session(volume, model, settings=settings)
     clock = Clock()
     for number in range(chosen.objects):
-        session.add_object(f"object {number}", box.expanded(-0.5 * number))
+        # Every box is another one, on the same slices.
+        session.add_object(f"object {number}", box.expanded((-0.5 * number, -0.5 * number, 0.0)))
     session.segment()
     return clock.spent()
 
