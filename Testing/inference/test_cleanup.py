@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from MedSAMSegmentLib.inference import CleanupSettings
-from MedSAMSegmentLib.inference.cleanup import clean_up
+from MedSAMSegmentLib.inference.cleanup import clean_up, smoothed
+from scipy import ndimage
 
 SPACING = (2.0, 0.8, 0.8)
 
@@ -44,6 +45,18 @@ def test_a_vessel_of_two_or_three_voxels_survives_all_steps(radius):
     cleaned = clean_up(noisy, (1.0, 0.8, 0.8), CleanupSettings(clip=False), seed=seed)
     assert cleaned[vessel].mean() > 0.97
     assert (cleaned & ~vessel).sum() < 0.05 * vessel.sum()
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.8, 0.8), (5.0, 0.7, 0.7)])
+def test_a_long_object_is_smoothed_as_one(spacing):
+    """Memory is saved by working on some slices at a time, which must not show."""
+    logits = np.random.default_rng(0).normal(0.0, 3.0, (150, 12, 10)).astype(np.float16)
+    whole = logits.astype(np.float32)
+    soft = ndimage.gaussian_filter(
+        np.clip(whole, -4.0, 4.0), [1.0 / step for step in spacing], mode="nearest", truncate=3.0
+    )
+    expected = np.where(np.abs(whole) < 1.5, soft, whole)
+    np.testing.assert_array_equal(smoothed(logits, spacing, 1.0), expected)
 
 
 def test_smoothing_settles_doubt_and_leaves_certainty_alone():

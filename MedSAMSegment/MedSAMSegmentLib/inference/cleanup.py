@@ -21,6 +21,11 @@ _DOUBT = 1.5
 # Beyond this a logit only says "sure"; how sure must not outweigh the neighbours when smoothing.
 _SURE = 4.0
 
+# The Gaussian ends after so many standard deviations.
+_TRUNCATE = 3.0
+
+_SLICES_AT_ONCE = 64
+
 # A part of the key slice's mask counts as the object when it has this fraction of the largest part's area.
 _PART_OF_KEY = 0.1
 
@@ -53,7 +58,7 @@ def clean_up(
     result = np.zeros(logits.shape, dtype=bool)
     if window is None:
         return result
-    part = np.asarray(logits[window], dtype=np.float32)
+    part = logits[window]
     if settings.smooth and settings.smoothing_mm > 0:
         part = smoothed(part, spacing, settings.smoothing_mm)
     mask = part > 0
@@ -68,12 +73,20 @@ def clean_up(
 
 
 def smoothed(logits: np.ndarray, spacing: tuple[float, float, float], sigma_mm: float) -> np.ndarray:
-    """Logits, smoothed by a Gaussian of ``sigma_mm`` where they are in doubt and unchanged where they are sure."""
+    """Logits as float32, smoothed by a Gaussian of ``sigma_mm`` where they are in doubt, the others as they are."""
     from scipy import ndimage
 
     sigma = [sigma_mm / step for step in spacing]
-    soft = ndimage.gaussian_filter(np.clip(logits, -_SURE, _SURE), sigma, mode="nearest", truncate=3.0)
-    return np.where(np.abs(logits) < _DOUBT, soft, logits)
+    # A few slices at a time, with those the filter reaches: it needs several copies of what it works on.
+    reach = int(_TRUNCATE * sigma[0] + 0.5)
+    result = np.empty(logits.shape, dtype=np.float32)
+    for first in range(0, len(logits), _SLICES_AT_ONCE):
+        low, last = max(first - reach, 0), first + _SLICES_AT_ONCE
+        block = np.asarray(logits[low : last + reach], dtype=np.float32)
+        soft = ndimage.gaussian_filter(np.clip(block, -_SURE, _SURE), sigma, mode="nearest", truncate=_TRUNCATE)
+        within = slice(first - low, min(last, len(logits)) - low)
+        result[first:last] = np.where(np.abs(block[within]) < _DOUBT, soft[within], block[within])
+    return result
 
 
 def connected_to(mask: np.ndarray, seed: np.ndarray | None, inside: Sequence[Voxel] = ()) -> np.ndarray:
