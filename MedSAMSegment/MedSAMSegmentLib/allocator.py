@@ -15,6 +15,9 @@ import sys
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
+_keeps = False
+
+
 def keep_freed_memory() -> bool:
     """Tells glibc to serve large buffers from the heap and to keep them; no effect on other systems.
 
@@ -27,16 +30,22 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
+    global _keeps
     limit = 2**31 - 1
-    return (
+    _keeps = (
         bool(mallopt(_M_MMAP_MAX, 0))
         and bool(mallopt(_M_TRIM_THRESHOLD, limit))
         and bool(mallopt(_M_TOP_PAD, 64 << 20))
     )
+    return _keeps
 
 
 def return_freed_memory() -> None:
-    """Gives back to the system what :func:`keep_freed_memory` keeps; no effect on other systems."""
-    if sys.platform.startswith("linux"):
+    """Gives back to the system what was kept so far; no effect in a process that keeps nothing.
+
+    Results that stay make what is kept between them useless for larger buffers, so a long job grows unless it does
+    this now and then (10 ms, and some fresh pages afterwards).
+    """
+    if _keeps:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -58,10 +58,8 @@ def clean_up(
     result = np.zeros(logits.shape, dtype=bool)
     if window is None:
         return result
-    part = logits[window]
-    if settings.smooth and settings.smoothing_mm > 0:
-        part = smoothed(part, spacing, settings.smoothing_mm)
-    mask = part > 0
+    sigma_mm = settings.smoothing_mm if settings.smooth else 0.0
+    mask = smooth_mask(logits[window], spacing, sigma_mm) if sigma_mm > 0 else logits[window] > 0
     if settings.clip and clip is not None:
         mask &= clip[window]
     if settings.keep_component:
@@ -72,20 +70,20 @@ def clean_up(
     return result
 
 
-def smoothed(logits: np.ndarray, spacing: tuple[float, float, float], sigma_mm: float) -> np.ndarray:
-    """Logits as float32, smoothed by a Gaussian of ``sigma_mm`` where they are in doubt, the others as they are."""
+def smooth_mask(logits: np.ndarray, spacing: tuple[float, float, float], sigma_mm: float) -> np.ndarray:
+    """Where logits are positive, smoothed by a Gaussian of ``sigma_mm`` where they are in doubt, else as they are."""
     from scipy import ndimage
 
     sigma = [sigma_mm / step for step in spacing]
     # A few slices at a time, with those the filter reaches: it needs several copies of what it works on.
     reach = int(_TRUNCATE * sigma[0] + 0.5)
-    result = np.empty(logits.shape, dtype=np.float32)
+    result = np.empty(logits.shape, dtype=bool)
     for first in range(0, len(logits), _SLICES_AT_ONCE):
         low, last = max(first - reach, 0), first + _SLICES_AT_ONCE
         block = np.asarray(logits[low : last + reach], dtype=np.float32)
         soft = ndimage.gaussian_filter(np.clip(block, -_SURE, _SURE), sigma, mode="nearest", truncate=_TRUNCATE)
         within = slice(first - low, min(last, len(logits)) - low)
-        result[first:last] = np.where(np.abs(block[within]) < _DOUBT, soft[within], block[within])
+        result[first:last] = np.where(np.abs(block[within]) < _DOUBT, soft[within], block[within]) > 0
     return result
 
 
@@ -107,7 +105,7 @@ def connected_to(mask: np.ndarray, seed: np.ndarray | None, inside: Sequence[Vox
             wanted |= set(np.flatnonzero(areas >= _PART_OF_KEY * areas.max()).tolist())
     wanted.discard(0)
     if not wanted:
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        sizes = _sizes(labels, count)
         sizes[0] = 0
         wanted = {int(sizes.argmax())}
     keep = np.zeros(count + 1, dtype=bool)
@@ -122,13 +120,18 @@ def without_holes(mask: np.ndarray, largest: float, outside: Sequence[Voxel] = (
     labels, count = ndimage.label(~np.pad(mask, 1))
     if count <= 1:
         return mask
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes = _sizes(labels, count)
     fill = sizes <= largest * int(mask.sum())
     fill[0] = False  # the object itself
     fill[labels[0, 0, 0]] = False  # the surroundings
     for slice_index, row, column in outside:
         fill[labels[slice_index + 1, row + 1, column + 1]] = False
     return mask | fill[labels][1:-1, 1:-1, 1:-1]
+
+
+def _sizes(labels: np.ndarray, count: int) -> np.ndarray:
+    """Number of voxels of each label from 0 to ``count``; slice by slice, as NumPy counts a copy of 8 bytes a voxel."""
+    return np.asarray(sum(np.bincount(part.ravel(), minlength=count + 1) for part in labels))
 
 
 def _interesting(logits: np.ndarray) -> tuple[slice, slice, slice] | None:

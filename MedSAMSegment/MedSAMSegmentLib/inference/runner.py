@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..allocator import return_freed_memory
 from ..errors import InferenceError, UsageError
 from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
@@ -39,6 +40,8 @@ from .tracker import Tracker
 
 if TYPE_CHECKING:
     from ..volume import IntensityRange, Volume
+
+_STEPS_BETWEEN_TIDYING = 64
 
 OnSlice = Callable[[str, int, np.ndarray], None]
 """Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
@@ -172,7 +175,9 @@ class Runner:
             tracker = self._tracker(plan, track, held | locked.keys())
             finished = False
             try:
-                for step in tracker.steps():
+                for number_of_steps, step in enumerate(tracker.steps(), start=1):
+                    if number_of_steps % _STEPS_BETWEEN_TIDYING == 0:
+                        return_freed_memory()
                     if step.outcome is not None and last:
                         block.put(step.slice_index, step.outcome.shown)
                         watch.first_mask()
