@@ -106,6 +106,9 @@ def test_the_faster_runtime_is_not_used_where_it_is_inexact_and_the_user_is_told
     monkeypatch.setattr(runtime_choice, "measure", lambda *given: {"torch": 1.0, "openvino": 0.5})
     model = small_model("sam-tiny-vit")
     assert choose_runtime(model).name == runtime_of(model) == "openvino"
+    with monkeypatch.context() as another_session:
+        another_session.setattr(CheckedEncoder, "__call__", lambda *given: pytest.fail("encoded again to be checked"))
+        assert choose_runtime(model).name == "openvino"
     use_runtime(model, "torch")
     monkeypatch.setitem(TOLERANCE, "openvino", -1.0)
     use = choose_runtime(model)

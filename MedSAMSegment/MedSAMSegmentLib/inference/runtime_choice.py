@@ -22,7 +22,7 @@ from torch import nn
 from ..errors import InferenceError, OutputError
 from ..version import SOFTWARE_VERSION
 from .processor import processor_name
-from .runtimes import EXACT_RUNTIMES, check_runtime, encode_with, runtime_folder, unavailable, use_runtime
+from .runtimes import EXACT_RUNTIMES, check_runtime, encode_with, runtime_folder, runtime_of, unavailable, use_runtime
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -121,6 +121,8 @@ def _shallow(architecture: str) -> nn.Module:
 
 def _if_exact(loaded: LoadedModel, name: str, notes: tuple[str, ...]) -> RuntimeUse:
     """Use a runtime unless it proves to be inexact for this model: then torch, and the user is told."""
+    if runtime_of(loaded) == name:
+        return RuntimeUse(name, notes)  # as it was found for an earlier session with this model
     use_runtime(loaded, name)
     if name != "torch":
         encoder: Any = loaded.network.image_encoder

@@ -25,6 +25,9 @@ from ..errors import InferenceError
 VERSION = 1
 """Raised when frames or verbs change; Slicer and the worker must agree."""
 
+PROGRESS_SECONDS = 0.05
+"""How often the worker says how far it is, at most."""
+
 _MAGIC = b"MSSF"
 _PREFIX_LENGTH = len(_MAGIC) + 1 + 8 + 1 + 8 + 1
 _LARGEST = 1 << 28

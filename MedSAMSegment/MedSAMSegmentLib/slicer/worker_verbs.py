@@ -18,7 +18,7 @@ import numpy as np
 from ..allocator import return_freed_memory
 from ..errors import CancelledError, MedSAMSegmentError, UsageError
 from . import worker_weights
-from .protocol import pack_mask, unpack_mask
+from .protocol import PROGRESS_SECONDS, pack_mask, unpack_mask
 from .worker_exchange import read_volume
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ Fields = Mapping[str, Any]
 Emit = Callable[[dict[str, Any], bytes], None]
 """Sends an event of the request that is being answered: fields and payload."""
 
-_PROGRESS_SECONDS = 0.05
 _SLICE_SECONDS = 0.25
 """Masks of single slices are for looking at while one waits: not more often than one can look."""
 
@@ -282,7 +281,7 @@ class Desk:
             def progress(done: int, total: int, item: str, number: int = number) -> None:
                 nonlocal last_said
                 now = time.monotonic()
-                if done == total or now - last_said >= _PROGRESS_SECONDS:
+                if done == total or now - last_said >= PROGRESS_SECONDS:
                     last_said = now
                     fraction = (number + done / max(total, 1)) / len(names)
                     self._emit({"event": "progress", "name": item, "fraction": fraction}, b"")

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
+from .protocol import PROGRESS_SECONDS
 
 if TYPE_CHECKING:
     from ..checkpoints import DownloadTerms
-
-_PROGRESS_SECONDS = 0.05
 
 
 def download_terms(model: str) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def fetch_weights(
 
     def tell(done: int, total: int | None) -> None:
         nonlocal last
-        if time.monotonic() - last >= _PROGRESS_SECONDS:
+        if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
             progress(done / total if total else 0.0)
 
