@@ -127,7 +127,10 @@ def connected_to(mask: np.ndarray, seed: np.ndarray | None, inside: Sequence[Vox
 
 def without_holes(mask: np.ndarray, largest: float, outside: Sequence[Voxel] = ()) -> np.ndarray:
     """Fill enclosed cavities of at most ``largest`` x the object's volume that hold no click saying "not object"."""
-    background = Components.of(~np.pad(mask, 1), corners=False)
+    around = np.ones([count + 2 for count in mask.shape], dtype=bool)
+    np.logical_not(mask, out=around[1:-1, 1:-1, 1:-1])
+    background = Components.of(around, corners=False)
+    del around
     if background.count <= 1:
         return mask
     fill = background.sizes() <= largest * np.count_nonzero(mask)

@@ -7,6 +7,7 @@ on Image Processing 17, 2008) takes a quarter of the time of labelling voxel by 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,13 +78,17 @@ class Components:
 
     def mask(self, wanted: np.ndarray) -> np.ndarray:
         """(d, h, w) bool: the voxels of the components for which ``wanted`` (count,) is true."""
-        depth, height, width = self.shape
         chosen = wanted[self.numbers]
-        turns = np.zeros(depth * height * (width + 1), dtype=np.int8)
-        turns[self.starts[chosen]] = 1
-        turns[self.ends[chosen]] = -1
-        np.cumsum(turns, dtype=np.int8, out=turns)
-        return np.ascontiguousarray(turns.reshape(depth, height, width + 1)[..., :-1]).view(bool)
+        result = np.empty(self.shape, dtype=bool)
+        line = self.shape[1] * (self.shape[2] + 1)
+        begin, over = self.starts[chosen], self.ends[chosen]
+        slices = np.searchsorted(begin, np.arange(self.shape[0] + 1) * line)
+        for number, (first, last) in enumerate(itertools.pairwise(slices)):
+            turns = np.zeros(line, dtype=np.int8)
+            turns[begin[first:last] - number * line] = 1
+            turns[over[first:last] - number * line] = -1
+            result[number] = np.cumsum(turns, dtype=np.int8).reshape(self.shape[1], -1)[:, :-1]
+        return result
 
     def _numbers_at(self, voxels: np.ndarray) -> np.ndarray:
         """The components of those voxels (n, 3) that lie in the mask."""
@@ -98,8 +103,14 @@ class Components:
 
 def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where runs begin and where they are over; see :class:`Components`."""
-    depth, height, width = mask.shape
-    framed = np.zeros(1 + depth * height * (width + 1), dtype=bool)
-    framed[1:].reshape(depth, height, width + 1)[..., :-1] = mask
-    turns = np.flatnonzero(framed[1:] != framed[:-1])
-    return turns[::2], turns[1::2]
+    _, height, width = mask.shape
+    line = height * (width + 1)
+    # Each row is followed by a voxel that is not part of it, and so is what comes before the slice.
+    framed = np.zeros(1 + line, dtype=bool)
+    turns = []
+    # Slice by slice: with thousands of slices a copy of all of them would be felt.
+    for number, part in enumerate(mask):
+        framed[1:].reshape(height, width + 1)[:, :-1] = part
+        turns.append(np.flatnonzero(framed[1:] != framed[:-1]) + number * line)
+    found = np.concatenate(turns)
+    return found[::2], found[1::2]

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.box_regions import RegionBatch
+from ..models.coarse import CoarseNetwork
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
@@ -74,19 +76,29 @@ class EmbeddedPredictor:
 
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         """Where in the box the object is: as the box is, and then the mean with its mirror images."""
-        assert self.grid is not None
-        found = side_by_side(partial(self._found, view), _MIRRORED[:1], self._device)
-        yield CoarseMask(found[0], self.grid, view.axes)
-        found += side_by_side(partial(self._found, view), _MIRRORED[1:], self._device)
-        yield CoarseMask(torch.stack(found).mean(dim=0), self.grid, view.axes)
-
-    def _found(self, view: CoarseView, mirrored: tuple[int, ...]) -> torch.Tensor:
-        """(cells) logits from the mirror image along some axes, mirrored back."""
         coarse = self.network.coarse
         assert coarse is not None
-        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        assert self.grid is not None
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
-        return coarse(intensities.flip(mirrored), step).flip(mirrored)[0]
+        regions = coarse.find_regions(intensities)
+        look = partial(self._found, coarse, intensities, view.slice_step, regions)
+        found = side_by_side(look, _MIRRORED[:1], self._device)
+        yield CoarseMask(found[0], self.grid, view.axes)
+        found += side_by_side(look, _MIRRORED[1:], self._device)
+        yield CoarseMask(torch.stack(found).mean(dim=0), self.grid, view.axes)
+
+    def _found(
+        self,
+        coarse: CoarseNetwork,
+        intensities: torch.Tensor,
+        slice_step: float,
+        regions: RegionBatch | None,
+        mirrored: tuple[int, ...],
+    ) -> torch.Tensor:
+        """(cells) logits from the mirror image along some axes, mirrored back."""
+        step = torch.tensor([slice_step], device=self._device, dtype=torch.float32)
+        seen = None if regions is None else regions.flip(mirrored)
+        return coarse(intensities.flip(mirrored), step, seen).flip(mirrored)[0]
 
     @property
     def slices_at_once(self) -> int:

@@ -8,7 +8,9 @@ slice network (`models/embedded.py`) is given on every slice and refines there.
 A U-Net (Ronneberger et al., 2015; Çiçek et al., 2016) with residual blocks and sums in place of concatenations. What
 lies outside the box is surely background, and the middle of the box most likely is not: how often each grey value
 occurs here and there tells much about every voxel (GrabCut; Rother et al., 2004). Convolutions hardly learn to count,
-so that evidence is computed (:func:`grey_value_evidence`), and the network learns how to improve on it.
+so that evidence is computed (:func:`grey_value_evidence`), and the network learns how to improve on it. Nor do they see
+whether a region ends where the box does; regions that do are given with numbers that say how well they fit
+(`models/box_regions.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .box_regions import RegionBatch, RegionScorer
 from .conv_trunk import group_norm
 from .layers import Convolution3d
 
@@ -73,19 +76,44 @@ def grey_value_evidence(intensities: Tensor, prior: Tensor) -> Tensor:
     Returns:
         (B, *cells) logarithms of the ratio of both frequencies.
     """
-    batch = intensities.shape[0]
-    value = (intensities.clamp(0.0, 1.0) * (_BINS - 1)).round().long().flatten(1)
-    smoother = intensities.new_tensor([[[1.0, 2.0, 3.0, 2.0, 1.0]]]) / 9.0
+    value = _binned(intensities)
     evidence = torch.zeros_like(intensities).flatten(1)
     for _ in range(_ROUNDS):
         probability = (prior.flatten() + evidence).sigmoid()
-        frequencies = []
-        for weight in (probability, 1.0 - probability):
-            counts = intensities.new_zeros(batch, _BINS).scatter_add_(1, value, weight)
-            counts = F.conv1d(counts[:, None], smoother, padding=2)[:, 0] + 1.0
-            frequencies.append(counts / counts.sum(dim=1, keepdim=True))
+        frequencies = [_frequencies(value, weight) for weight in (probability, 1.0 - probability)]
         evidence = (frequencies[0] / frequencies[1]).log().gather(1, value)
     return evidence.unflatten(1, intensities.shape[1:])
+
+
+@torch.no_grad()
+def box_evidence(intensities: Tensor, grid: CoarseGrid) -> Tensor:
+    """How much more often a voxel's grey value occurs in the box than just outside.
+
+    Args:
+        intensities: (B, *cells) in [0, 1].
+        grid: with these cells.
+
+    Returns:
+        (B, *cells) logarithms of the ratio of both frequencies.
+    """
+    place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+    inside = (place.abs().amax(dim=0) <= 1.0).to(intensities).flatten().expand(intensities.shape[0], -1)
+    value = _binned(intensities)
+    frequencies = [_frequencies(value, weight) for weight in (inside, 1.0 - inside)]
+    return (frequencies[0] / frequencies[1]).log().gather(1, value).unflatten(1, intensities.shape[1:])
+
+
+def _binned(intensities: Tensor) -> Tensor:
+    """(B, voxels) numbers of the grey value's bin."""
+    return (intensities.clamp(0.0, 1.0) * (_BINS - 1)).round().long().flatten(1)
+
+
+def _frequencies(value: Tensor, weight: Tensor) -> Tensor:
+    """(B, bins) how often each grey value occurs; (B, voxels) bin numbers and weights."""
+    smoother = weight.new_tensor([[[1.0, 2.0, 3.0, 2.0, 1.0]]]) / 9.0
+    counts = weight.new_zeros(value.shape[0], _BINS).scatter_add_(1, value, weight)
+    counts = F.conv1d(counts[:, None], smoother, padding=2)[:, 0] + 1.0
+    return counts / counts.sum(dim=1, keepdim=True)
 
 
 class ResidualBlock3d(nn.Module):
@@ -111,9 +139,12 @@ class CoarseNetwork(nn.Module):
     Args:
         channels: width of every level; each level halves the grid.
         grid: the cells; each number must be divisible by 2 ** (levels - 1).
+        regions: whether it is told of regions that fit the box.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
+    def __init__(
+        self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None, regions: bool = True
+    ) -> None:
         super().__init__()
         self.grid = CoarseGrid() if grid is None else grid
         inputs = 7
@@ -123,6 +154,11 @@ class CoarseNetwork(nn.Module):
             nn.ReLU(),
             ResidualBlock3d(channels[0]),
         )
+        self.region_scorer = RegionScorer() if regions else None
+        self.region_stem = Convolution3d(3, channels[0], 3, padding=1, bias=False) if regions else None
+        if self.region_stem is not None:
+            # A network that was trained without goes on from what it knows.
+            nn.init.zeros_(self.region_stem.weight)
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
             nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(), block)
@@ -135,13 +171,18 @@ class CoarseNetwork(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, intensities: Tensor, slice_step: Tensor) -> Tensor:
+    def find_regions(self, intensities: Tensor) -> RegionBatch | None:
+        """Regions in boxes (B, *cells), as :meth:`forward` wants them; None where it wants none."""
+        return None if self.region_scorer is None else RegionBatch.of(list(intensities), self.grid)
+
+    def forward(self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None) -> Tensor:
         """Where the object is.
 
         Args:
             intensities: (B, *cells) windowed to [0, 1]; the grid may be finer or coarser than the network's own.
             slice_step: (B,) distance between the scan's slices over half the box's depth: how finely the grid's
                 slice axis was really seen.
+            regions: from :meth:`find_regions`.
 
         Returns:
             (B, *cells) logits.
@@ -156,7 +197,15 @@ class CoarseNetwork(nn.Module):
         evidence = torch.stack([grey_value_evidence(image, prior) for image in (intensities, smooth)], dim=1)
         image = ((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None]
         inputs = torch.cat([image, evidence.clamp(-4.0, 4.0) / 2.0, place, step], dim=1)
-        x = self.stem(inputs.contiguous(memory_format=torch.channels_last_3d))
+        first, *rest = self.stem
+        x = first(inputs.contiguous(memory_format=torch.channels_last_3d))
+        if self.region_scorer is not None and self.region_stem is not None:
+            if regions is None:
+                raise ValueError("this network is to be told of regions")
+            around = box_evidence(smooth, grid).clamp(-4.0, 4.0)[:, None] / 2.0
+            x = x + self.region_stem(torch.cat([self.region_scorer.maps(regions), around], dim=1))
+        for layer in rest:
+            x = layer(x)
         levels = [x]
         for stage in self.down:
             x = stage(x)

@@ -197,6 +197,7 @@ def build_embedded(
     number_of_memories: int = 4,
     maximum_pointers: int = 4,
     coarse_channels: Sequence[int] | None = None,
+    coarse_regions: bool = False,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
     trunk = ConvTrunk(channels, blocks)
@@ -206,7 +207,7 @@ def build_embedded(
     encoder = ImageEncoder(trunk, neck, dim, discard=levels - 3)
     return EmbeddedNetwork(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
-        coarse=CoarseNetwork(coarse_channels) if coarse_channels else None,
+        coarse=CoarseNetwork(coarse_channels, regions=coarse_regions) if coarse_channels else None,
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(dim),
         mask_decoder=ConvolutionalMaskDecoder(

@@ -77,7 +77,9 @@ class TrainingOptions:
     warm_up: int = 150
     average: float = 0.997
     gradient_norm: float = 1.0
-    network: dict[str, Any] = dataclasses.field(default_factory=lambda: {"coarse_channels": [16, 32, 64, 128]})
+    network: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: {"coarse_channels": [16, 32, 64, 128], "coarse_regions": True}
+    )
     initial_weights: str = ""
     stages: tuple[Stage, ...] = (
         Stage("volumes", 1800, samples=8, slices=24, size=40),

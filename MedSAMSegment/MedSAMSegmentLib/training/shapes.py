@@ -2,8 +2,8 @@
 
 Points are scene coordinates, tensors of shape (3, n) with rows x, y, z (components first: twice as fast on a CPU). A
 level function is any callable from points to a tensor of shape (n,). Families: ellipsoids and lobulated unions of
-them, bent tubes, shells, crescents, bodies with processes (as a vertebra has), plates; together they cover what
-radiologists draw boxes around.
+them, bent tubes, branched ones, shells, crescents, bodies with processes (as a vertebra has), plates; together they
+cover what radiologists draw boxes around.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from .fields import Randomness
 Level = Callable[[Tensor], Tensor]
 
 FAMILIES = {
-    "lobulated": 0.30,
-    "ellipsoid": 0.16,
-    "tube": 0.22,
+    "lobulated": 0.27,
+    "ellipsoid": 0.15,
+    "tube": 0.20,
     "crescent": 0.10,
-    "processes": 0.12,
+    "branches": 0.07,
+    "processes": 0.11,
     "shell": 0.05,
     "plate": 0.05,
 }
@@ -115,6 +116,19 @@ def random_tube(randomness: Randomness, thin: float = 0.08, thick: float = 0.4) 
     return tube(random_curve(randomness, nodes, randomness.uniform(0.0, 2.5)), radii)
 
 
+def _random_branches(randomness: Randomness) -> Level:
+    """Bent tubes that meet in one place: ventricles, vessels where they divide, ducts."""
+    calibre = randomness.log_uniform(0.08, 0.25)
+    arms = []
+    for _ in range(randomness.integer(2, 4)):
+        nodes = randomness.integer(4, 6)
+        curve = random_curve(randomness, nodes, randomness.uniform(0.0, 2.0))
+        arm = (curve - curve[0]) * randomness.uniform(0.5, 1.0)
+        radii = calibre * torch.linspace(1.0, randomness.uniform(0.4, 1.2), nodes)
+        arms.append(tube(arm, radii))
+    return union(arms, sharpness=30.0)
+
+
 def random_solid(randomness: Randomness, family: str | None = None) -> Level:
     """One random solid, roughly of unit half-size, centred near the origin."""
     family = family or randomness.pick(FAMILIES)
@@ -122,6 +136,8 @@ def random_solid(randomness: Randomness, family: str | None = None) -> Level:
         return random_ellipsoid(randomness)
     if family == "tube":
         return random_tube(randomness)
+    if family == "branches":
+        return _random_branches(randomness)
     if family == "plate":
         radii = torch.tensor(
             [randomness.log_uniform(0.08, 0.25), randomness.uniform(0.5, 1.0), randomness.uniform(0.5, 1.0)]

@@ -20,7 +20,7 @@ from ..models.sam2 import ImageFeatures, RememberedPointer, RememberedSlice
 from .fields import Randomness
 from .losses import SliceLoss, slice_loss
 from .samples import Batch
-from .volume_samples import VolumeBatch, volume_loss
+from .volume_samples import VolumeBatch, region_loss, volume_loss
 
 CONFIDENT = 6.0
 
@@ -116,7 +116,10 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
         raise UsageError(
             "BAD_STAGE", "This network has no coarse part to train.", "Give it coarse_channels, or leave volumes out."
         )
-    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step), batch.masks)
+    regions = None if network.coarse.region_scorer is None else batch.regions
+    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step, regions), batch.masks)
+    if regions is not None and network.coarse.region_scorer is not None:
+        loss = loss + region_loss(network.coarse.region_scorer(regions), regions, batch.masks)
     return StepResult(loss, {"coarse": float(dice.mean())})
 
 

@@ -12,12 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.box_regions import RegionBatch
 from ..models.coarse import CoarseGrid
 from .appearance import native_size, render
 from .fields import Randomness
 from .samples import field_of_view, random_target, truncate
+from .scene import Scene
 
 _JITTER = 0.4
+
+# Targets that fill more of their box than this are taken the less often the more they fill, but at least so often.
+_LITTLE, _LEAST_CHANCE, _SURVEY = 0.2, 0.6, 16
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,18 @@ class VolumeBatch:
         intensities: (B, *cells) in [0, 1].
         masks: (B, *cells) share of the cell that is the object's, 0..1.
         slice_step: (B,) distance of slices over the half-depth of the box.
+        regions: that fit the boxes.
     """
 
     intensities: Tensor
     masks: Tensor
     slice_step: Tensor
+    regions: RegionBatch
+
+    def to(self, device: torch.device) -> VolumeBatch:
+        """The batch on a device."""
+        regions = RegionBatch(**{name: value.to(device) for name, value in vars(self.regions).items()})
+        return VolumeBatch(self.intensities.to(device), self.masks.to(device), self.slice_step.to(device), regions)
 
 
 def _drawn(low: float, high: float, snap: float, randomness: Randomness, careless: float) -> tuple[float, float]:
@@ -46,11 +58,25 @@ def _drawn(low: float, high: float, snap: float, randomness: Randomness, careles
     return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
 
 
+def _target_that_fills_little(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[Tensor, Tensor]]:
+    """A random anatomy with its target's bounding box; targets that fill little of it are as frequent as others.
+
+    Round solids are easily learned. What is hard, and half of what is contoured, is thin, bent or branched.
+    """
+    while True:
+        scene, (low, high) = random_target(randomness, device)
+        x, y, z = (low[axis] + (high[axis] - low[axis]) * (torch.arange(_SURVEY) + 0.5) / _SURVEY for axis in range(3))
+        level = scene.target_level((z.to(device), y.to(device), x.to(device)))
+        filled = float((level > 0).float().mean())
+        if randomness.chance(max(_LEAST_CHANCE, min(1.0, _LITTLE / max(filled, 1e-3)))):
+            return scene, (low, high)
+
+
 def make_volume_samples(
     randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device
 ) -> list[dict[str, Tensor]]:
     """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`."""
-    scene, bounds = random_target(randomness, device)
+    scene, bounds = _target_that_fills_little(randomness, device)
     truncated = randomness.chance(0.25)
     low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
     z_low, z_high = float(low[2]), float(high[2])
@@ -128,7 +154,24 @@ def make_volume_batch(
     # Mirror images are anatomy as good as any; a scene costs more than a flip.
     flips = Randomness.from_seed(seed, step, count)
     axes = [axis for axis in (1, 2, 3) if flips.chance(0.5)]
-    return VolumeBatch(batch["intensities"].flip(axes), batch["masks"].flip(axes), batch["slice_step"])
+    intensities = batch["intensities"].flip(axes)
+    regions = RegionBatch.of(list(intensities), grid)
+    return VolumeBatch(intensities, batch["masks"].flip(axes), batch["slice_step"], regions)
+
+
+def region_loss(scores: Tensor, regions: RegionBatch, masks: Tensor) -> Tensor:
+    """How far the overlaps expected of regions are from the true ones: scalar.
+
+    Args:
+        scores: (B, R) logits of the expected Dice overlap.
+        masks: (B, *cells) 0..1.
+    """
+    inside = regions.masks.flatten(2).to(masks.dtype)
+    truth = masks.flatten(1)
+    both = torch.einsum("brn,bn->br", inside, truth)
+    dice = 2.0 * both / (inside.sum(dim=2) + truth.sum(dim=1)[:, None]).clamp(min=1.0)
+    error = (scores.sigmoid() - dice).square() * regions.known
+    return 4.0 * error.sum() / regions.known.sum().clamp(min=1)
 
 
 def volume_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

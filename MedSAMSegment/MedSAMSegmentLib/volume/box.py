@@ -205,16 +205,17 @@ class OrientedBox:
         first = max(int(np.ceil(height.min() - _ROUNDING)), 0)
         last = min(int(np.floor(height.max() + _ROUNDING)), geometry.shape[axis] - 1)
         extent = (geometry.shape[2 - x_axis] - 0.5, geometry.shape[2 - y_axis] - 0.5)
+        in_plane = corners[:, [x_axis, y_axis]]
         polygons: dict[int, FloatArray] = {}
-        before = np.zeros((0, 2))
+        if _is_upright(in_plane, height):
+            # All slices cut it alike.
+            polygon = _clip(_cut(in_plane, height - (height.min() + height.max()) / 2), extent)
+            if _has_area(polygon):
+                polygons = {number: polygon.copy() for number in range(first, last + 1)}
+            return polygons
         for number in range(first, last + 1):
-            cut = _cut(corners[:, [x_axis, y_axis]], height - number)
-            # A box that stands upright on the slices cuts all of them alike.
-            if number - 1 in polygons and cut.shape == before.shape and np.abs(cut - before).max() <= _ROUNDING:
-                polygons[number] = polygons[number - 1].copy()
-                continue
-            before, polygon = cut, _clip(cut, extent)
-            if len(polygon) >= 3 and (np.ptp(polygon, axis=0) > _ROUNDING).all() and _area(polygon) > _ROUNDING:
+            polygon = _clip(_cut(in_plane, height - number), extent)
+            if _has_area(polygon):
                 polygons[number] = polygon
         return polygons
 
@@ -294,6 +295,13 @@ def _cut(points: FloatArray, height: FloatArray) -> FloatArray:
     return polygon[~repeated]
 
 
+def _is_upright(points: FloatArray, height: FloatArray) -> bool:
+    """Whether each edge of a parallelepiped stands upright on the slices or lies in them; arguments as in `_cut`."""
+    a, b = _EDGES.T
+    upright = np.abs(points[a] - points[b]).max(axis=1) <= _ROUNDING
+    return bool((upright | (np.abs(height[a] - height[b]) <= _ROUNDING)).all())
+
+
 def _clip(polygon: FloatArray, upper: tuple[float, float]) -> FloatArray:
     """A convex polygon clipped to ``[-0.5, upper]`` along both axes (Sutherland and Hodgman, 1974)."""
     for component in (0, 1):
@@ -312,6 +320,10 @@ def _clip(polygon: FloatArray, upper: tuple[float, float]) -> FloatArray:
                     kept.append(point)
             polygon = np.array(kept).reshape(-1, 2)
     return polygon
+
+
+def _has_area(polygon: FloatArray) -> bool:
+    return len(polygon) >= 3 and bool((np.ptp(polygon, axis=0) > _ROUNDING).all()) and _area(polygon) > _ROUNDING
 
 
 def _area(polygon: FloatArray) -> float:

@@ -1,0 +1,222 @@
+"""Regions of even grey value that fit into a box: its six faces touch them, and they end there.
+
+A tight box says more than where to look: the object reaches every one of its faces and goes beyond none (Lempitsky et
+al., "Image segmentation with a bounding box prior", ICCV 2009).  Which connected region does so is a question about the
+whole box at once that convolutions cannot answer, least of all for thin or bent objects that fill little of it.  So the
+regions are found by thresholds, as extremal regions are (Matas et al., BMVC 2002), and described by how well they fit;
+how much of that to believe is learned (:class:`RegionScorer`, a part of `models/coarse.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .coarse import CoarseGrid
+
+MOST_REGIONS = 32
+"""So many regions of a box are kept, the best fitting ones."""
+
+TRAITS = 8
+"""Numbers that describe a region, see :func:`box_regions`."""
+
+# Typical means and standard deviations of the traits.
+_TRAIT_MEANS = (0.05, 0.04, -1.05, 1.3, 1.0, 0.78, 0.28, 0.7)
+_TRAIT_SCALES = (0.11, 0.09, 0.73, 0.7, 0.94, 0.22, 0.27, 0.28)
+
+# Thresholds lie at quantiles of the grey values in the box and at even steps between 0 and 1, no closer than this.
+_QUANTILES, _EVEN, _CLOSEST = 8, 6, 0.02
+
+# Beside everything below and everything above a threshold, bands of so many neighbouring thresholds are looked at.
+_BANDS = (2, 4)
+
+# Smaller regions, and those further from the faces (sum over all six, in parts of the box), are not looked at.
+_LEAST_CELLS, _FURTHEST = 15, 0.5
+
+# Whether a region goes on beyond a face is seen on so many cells.
+_BEYOND = 2
+
+
+@dataclass(frozen=True, eq=False)
+class BoxRegions:
+    """Regions of one box.
+
+    Attributes:
+        masks: (MOST_REGIONS, *cells) bool, only cells between the faces; rows beyond the last region are empty.
+        traits: (MOST_REGIONS, TRAITS) float32.
+        known: (MOST_REGIONS,) bool: which rows hold a region.
+    """
+
+    masks: np.ndarray
+    traits: np.ndarray
+    known: np.ndarray
+
+
+def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
+    """Connected regions of a box that come near all six faces.
+
+    Args:
+        intensities: (*cells) windowed to [0, 1]; the cells are those of ``grid`` or finer or coarser.
+        grid: says what share of the cells lies beyond the faces.
+
+    Returns:
+        the regions; their traits are the sum and the largest of the gaps to the six faces (parts of the box), the
+        logarithms of the share of the box filled, of the area at the faces, and of the area that goes on beyond them
+        (both over the region's own surface, about), the part of the area at the faces that goes on, and the grey values
+        at both ends.
+    """
+    from scipy import ndimage
+
+    inner = _between_faces(intensities.shape, grid)
+    box = intensities[inner]
+    beyond = _beyond_faces(intensities, inner)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for low, high in _grey_value_ranges(box):
+        labels, count = ndimage.label((box >= low) & (box <= high))
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        at_faces, goes_on = _areas(labels, count, beyond, low, high)
+        for number, extent in enumerate(ndimage.find_objects(labels), start=1):
+            if sizes[number] < _LEAST_CELLS:
+                continue
+            gaps = [
+                end / length
+                for part, length in zip(extent, box.shape, strict=True)
+                for end in (part.start, length - part.stop)
+            ]
+            if sum(gaps) > _FURTHEST:
+                continue
+            surface = sizes[number] ** (2 / 3)
+            traits = (
+                sum(gaps),
+                max(gaps),
+                np.log(sizes[number] / box.size),
+                np.log(at_faces[number] / surface + 0.05),
+                np.log(goes_on[number] / surface + 0.05),
+                goes_on[number] / max(at_faces[number], 1),
+                max(low, 0.0),
+                min(high, 1.0),
+            )
+            found.append((np.array(traits, dtype=np.float32), labels == number))
+    found.sort(key=lambda region: float(region[0][0] + region[0][5]))
+    result = BoxRegions(
+        np.zeros((MOST_REGIONS, *intensities.shape), dtype=bool),
+        np.zeros((MOST_REGIONS, TRAITS), dtype=np.float32),
+        np.arange(MOST_REGIONS) < len(found),
+    )
+    for row, (traits, mask) in enumerate(found[:MOST_REGIONS]):
+        result.masks[row][inner] = mask
+        result.traits[row] = traits
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class RegionBatch:
+    """The regions of B boxes (:class:`BoxRegions`); R is ``MOST_REGIONS``.
+
+    Attributes:
+        masks: (B, R, *cells) bool.
+        traits: (B, R, TRAITS) float.
+        known: (B, R) bool: which rows hold a region.
+    """
+
+    masks: Tensor
+    traits: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, intensities: Sequence[Tensor], grid: CoarseGrid) -> RegionBatch:
+        """Found in boxes (*cells), each windowed to [0, 1]."""
+        found = [box_regions(one.cpu().numpy(), grid) for one in intensities]
+        device = intensities[0].device
+        masks, traits, known = (
+            torch.from_numpy(np.stack([getattr(regions, name) for regions in found])).to(device)
+            for name in ("masks", "traits", "known")
+        )
+        return cls(masks, traits, known)
+
+    def flip(self, axes: Sequence[int]) -> RegionBatch:
+        """Of the boxes mirrored along some axes (1 slices, 2 rows, 3 columns)."""
+        return replace(self, masks=self.masks.flip([axis + 1 for axis in axes]))
+
+
+class RegionScorer(nn.Module):
+    """Traits of regions -> how well each is expected to overlap the object."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(TRAITS, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
+        )
+        # How much better than the others the best region has to be to stand alone.
+        self.sharpness = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, regions: RegionBatch) -> Tensor:
+        """(B, R) logits of the expected Dice overlap."""
+        mean, scale = (regions.traits.new_tensor(numbers) for numbers in (_TRAIT_MEANS, _TRAIT_SCALES))
+        return self.layers((regions.traits - mean) / scale)[..., 0]
+
+    def maps(self, regions: RegionBatch) -> Tensor:
+        """(B, 2, *cells) in [0, 1]: the regions' mean, weighted by expected overlap; the best one's overlap."""
+        scores = self(regions)
+        nothing = ~regions.known
+        share = (scores * self.sharpness).masked_fill(nothing, -1e4).softmax(dim=1) * regions.known
+        expected = scores.sigmoid() * regions.known
+        masks = regions.masks.flatten(2).to(scores.dtype)
+        mean = torch.einsum("br,brn->bn", share, masks)
+        best = (expected[..., None] * masks).amax(dim=1)
+        return torch.stack([mean, best], dim=1).unflatten(2, regions.masks.shape[2:])
+
+
+def _between_faces(cells: tuple[int, ...], grid: CoarseGrid) -> tuple[slice, slice, slice]:
+    """The cells whose centres lie between the faces."""
+    parts = []
+    for count in cells:
+        beyond = grid.margin / (1.0 + 2.0 * grid.margin) * count
+        first = int(np.ceil(beyond - 0.5))
+        parts.append(slice(first, count - first))
+    return parts[0], parts[1], parts[2]
+
+
+def _beyond_faces(intensities: np.ndarray, inner: tuple[slice, slice, slice]) -> list[tuple[int, int, np.ndarray]]:
+    """For each face its axis, the cells' index at it (0 or -1), and the mean grey value just beyond it."""
+    result = []
+    for axis in range(3):
+        start, stop = inner[axis].start, inner[axis].stop
+        for at, part in ((0, slice(max(start - _BEYOND, 0), start)), (-1, slice(stop, stop + _BEYOND))):
+            where = list(inner)
+            where[axis] = part
+            result.append((axis, at, intensities[tuple(where)].mean(axis=axis)))
+    return result
+
+
+def _areas(
+    labels: np.ndarray, count: int, beyond: list[tuple[int, int, np.ndarray]], low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(count + 1,) cells of each region at the faces, and those of them that go on beyond the face."""
+    at_faces, goes_on = np.zeros(count + 1, dtype=int), np.zeros(count + 1, dtype=int)
+    for axis, at, outside in beyond:
+        face = labels.take(at, axis=axis)
+        at_faces += np.bincount(face.ravel(), minlength=count + 1)
+        goes_on += np.bincount(face[(outside >= low) & (outside <= high)], minlength=count + 1)
+    return at_faces, goes_on
+
+
+def _grey_value_ranges(box: np.ndarray) -> Iterator[tuple[float, float]]:
+    """Ranges (lowest, highest) of grey values in which a region is looked for."""
+    quantiles = np.quantile(box, np.linspace(0.0, 1.0, _QUANTILES + 1)[1:-1])
+    thresholds: list[float] = []
+    for value in np.sort(np.concatenate([quantiles, np.linspace(0.0, 1.0, _EVEN + 1)[1:-1]])):
+        if not thresholds or value - thresholds[-1] > _CLOSEST:
+            thresholds.append(float(value))
+    for value in thresholds:
+        yield -np.inf, value
+        yield value, np.inf
+    for width in _BANDS:
+        for first in range(0, len(thresholds) - width, width // 2):
+            yield thresholds[first], thresholds[first + width]
