@@ -136,7 +136,9 @@ def without_holes(mask: np.ndarray, largest: float, outside: Sequence[Voxel] = (
     fill = background.sizes() <= largest * np.count_nonzero(mask)
     fill[background.at([(0, 0, 0)])] = False  # the surroundings
     fill[background.at([(k + 1, row + 1, column + 1) for k, row, column in outside])] = False
-    return mask | background.mask(fill)[1:-1, 1:-1, 1:-1]
+    if not fill.any():
+        return mask
+    return np.logical_or(mask, background.mask(fill)[1:-1, 1:-1, 1:-1])
 
 
 def _interesting(logits: np.ndarray) -> tuple[slice, slice, slice] | None:

@@ -41,7 +41,7 @@ from .tracker import Tracker
 if TYPE_CHECKING:
     from ..volume import IntensityRange, Volume
 
-_STEPS_BETWEEN_TIDYING = 64
+_STEPS_BETWEEN_TIDYING = 32
 
 OnSlice = Callable[[str, int, np.ndarray], None]
 """Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
