@@ -81,24 +81,12 @@ class EmbeddedPredictor:
         assert self.grid is not None
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
         regions = coarse.find_regions(intensities)
-        look = partial(self._found, coarse, intensities, view.slice_step, regions)
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        look = partial(_found, coarse, intensities, step, regions)
         found = side_by_side(look, _MIRRORED[:1], self._device)
         yield CoarseMask(found[0], self.grid, view.axes)
         found += side_by_side(look, _MIRRORED[1:], self._device)
         yield CoarseMask(torch.stack(found).mean(dim=0), self.grid, view.axes)
-
-    def _found(
-        self,
-        coarse: CoarseNetwork,
-        intensities: torch.Tensor,
-        slice_step: float,
-        regions: RegionBatch | None,
-        mirrored: tuple[int, ...],
-    ) -> torch.Tensor:
-        """(cells) logits from the mirror image along some axes, mirrored back."""
-        step = torch.tensor([slice_step], device=self._device, dtype=torch.float32)
-        seen = None if regions is None else regions.flip(mirrored)
-        return coarse(intensities.flip(mirrored), step, seen).flip(mirrored)[0]
 
     @property
     def slices_at_once(self) -> int:
@@ -202,6 +190,18 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
+
+
+def _found(
+    coarse: CoarseNetwork,
+    intensities: torch.Tensor,
+    step: torch.Tensor,
+    regions: RegionBatch | None,
+    mirrored: tuple[int, ...],
+) -> torch.Tensor:
+    """(cells) logits from the mirror image along some axes, mirrored back."""
+    seen = None if regions is None else regions.flip(mirrored)
+    return coarse(intensities.flip(mirrored), step, seen).flip(mirrored)[0]
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

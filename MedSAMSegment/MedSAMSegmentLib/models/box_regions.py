@@ -62,8 +62,8 @@ def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
     """Connected regions of a box that come near all six faces.
 
     Args:
-        intensities: (*cells) windowed to [0, 1]; the cells are those of ``grid`` or finer or coarser.
-        grid: says what share of the cells lies beyond the faces.
+        intensities: (*cells) windowed to [0, 1].
+        grid: says which of the cells lie between the faces.
 
     Returns:
         the regions; their traits are the sum and the largest of the gaps to the six faces (parts of the box), the
@@ -73,7 +73,7 @@ def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
     """
     from scipy import ndimage
 
-    inner = _between_faces(intensities.shape, grid)
+    inner = grid.between_faces()
     box = intensities[inner]
     beyond = _beyond_faces(intensities, inner)
     found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -133,12 +133,15 @@ class RegionBatch:
     def of(cls, intensities: Sequence[Tensor], grid: CoarseGrid) -> RegionBatch:
         """Found in boxes (*cells), each windowed to [0, 1]."""
         found = [box_regions(one.cpu().numpy(), grid) for one in intensities]
-        device = intensities[0].device
         masks, traits, known = (
-            torch.from_numpy(np.stack([getattr(regions, name) for regions in found])).to(device)
+            torch.from_numpy(np.stack([getattr(regions, name) for regions in found]))
             for name in ("masks", "traits", "known")
         )
-        return cls(masks, traits, known)
+        return cls(masks, traits, known).to(intensities[0].device)
+
+    def to(self, device: torch.device) -> RegionBatch:
+        """The same on a device."""
+        return RegionBatch(self.masks.to(device), self.traits.to(device), self.known.to(device))
 
     def flip(self, axes: Sequence[int]) -> RegionBatch:
         """Of the boxes mirrored along some axes (1 slices, 2 rows, 3 columns)."""
@@ -171,16 +174,6 @@ class RegionScorer(nn.Module):
         mean = torch.einsum("br,brn->bn", share, masks)
         best = (expected[..., None] * masks).amax(dim=1)
         return torch.stack([mean, best], dim=1).unflatten(2, regions.masks.shape[2:])
-
-
-def _between_faces(cells: tuple[int, ...], grid: CoarseGrid) -> tuple[slice, slice, slice]:
-    """The cells whose centres lie between the faces."""
-    parts = []
-    for count in cells:
-        beyond = grid.margin / (1.0 + 2.0 * grid.margin) * count
-        first = int(np.ceil(beyond - 0.5))
-        parts.append(slice(first, count - first))
-    return parts[0], parts[1], parts[2]
 
 
 def _beyond_faces(intensities: np.ndarray, inner: tuple[slice, slice, slice]) -> list[tuple[int, int, np.ndarray]]:

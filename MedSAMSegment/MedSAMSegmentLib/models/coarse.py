@@ -54,10 +54,22 @@ class CoarseGrid:
         count = self.cells[axis]
         return ((torch.arange(count) + 0.5) / count * 2.0 - 1.0) * (1.0 + 2.0 * self.margin)
 
+    def places(self) -> Tensor:
+        """(3, *cells) where all cell centres lie, along the slices, the rows and the columns."""
+        return torch.stack(torch.meshgrid(*(self.place(axis) for axis in range(3)), indexing="ij"))
+
+    def between_faces(self) -> tuple[slice, slice, slice]:
+        """The cells whose centres lie between the faces."""
+        parts = []
+        for axis, count in enumerate(self.cells):
+            first = int((self.place(axis) < -1.0).sum())
+            parts.append(slice(first, count - first))
+        return parts[0], parts[1], parts[2]
+
 
 def box_prior(grid: CoarseGrid) -> Tensor:
     """(cells) logits of the object before anything is seen: an ellipsoid that nearly fills the box."""
-    place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+    place = grid.places()
     logits = (_PRIOR_RADIUS - place.square().sum(dim=0).sqrt()) * _PRIOR_SLOPE
     return torch.where(place.abs().amax(dim=0) <= 1.0, logits, torch.full_like(logits, -_CERTAIN)).clamp(min=-_CERTAIN)
 
@@ -96,9 +108,9 @@ def box_evidence(intensities: Tensor, grid: CoarseGrid) -> Tensor:
     Returns:
         (B, *cells) logarithms of the ratio of both frequencies.
     """
-    place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
-    inside = (place.abs().amax(dim=0) <= 1.0).to(intensities).flatten().expand(intensities.shape[0], -1)
-    value = _binned(intensities)
+    inside = torch.zeros_like(intensities)
+    inside[(slice(None), *grid.between_faces())] = 1.0
+    value, inside = _binned(intensities), inside.flatten(1)
     frequencies = [_frequencies(value, weight) for weight in (inside, 1.0 - inside)]
     return (frequencies[0] / frequencies[1]).log().gather(1, value).unflatten(1, intensities.shape[1:])
 
@@ -173,7 +185,11 @@ class CoarseNetwork(nn.Module):
 
     def find_regions(self, intensities: Tensor) -> RegionBatch | None:
         """Regions in boxes (B, *cells), as :meth:`forward` wants them; None where it wants none."""
-        return None if self.region_scorer is None else RegionBatch.of(list(intensities), self.grid)
+        return None if self.region_scorer is None else RegionBatch.of(list(intensities), self._grid_of(intensities))
+
+    def _grid_of(self, intensities: Tensor) -> CoarseGrid:
+        """The network's grid with the cells of boxes (B, *cells)."""
+        return replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
 
     def forward(self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None) -> Tensor:
         """Where the object is.
@@ -189,8 +205,8 @@ class CoarseNetwork(nn.Module):
         """
         batch = intensities.shape[0]
         step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
-        grid = replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
-        place = torch.stack(torch.meshgrid(*(grid.place(axis) for axis in range(3)), indexing="ij"))
+        grid = self._grid_of(intensities)
+        place = grid.places()
         place = place.to(intensities).expand(batch, -1, -1, -1, -1)
         prior = box_prior(grid).to(intensities)
         smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]

@@ -58,10 +58,6 @@ class Batch:
     inside: Tensor
     rectangles: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
-
 
 def _extent_along(level: Tensor, axis: Tensor, dimension: int) -> tuple[float, float] | None:
     """First and last zero crossing of the level function along one axis of the survey grid, to a fraction of a cell."""

@@ -116,10 +116,10 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
         raise UsageError(
             "BAD_STAGE", "This network has no coarse part to train.", "Give it coarse_channels, or leave volumes out."
         )
-    regions = None if network.coarse.region_scorer is None else batch.regions
-    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step, regions), batch.masks)
-    if regions is not None and network.coarse.region_scorer is not None:
-        loss = loss + region_loss(network.coarse.region_scorer(regions), regions, batch.masks)
+    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step, batch.regions), batch.masks)
+    scorer = network.coarse.region_scorer
+    if scorer is not None:
+        loss = loss + region_loss(scorer(batch.regions), batch.regions, batch.masks)
     return StepResult(loss, {"coarse": float(dice.mean())})
 
 

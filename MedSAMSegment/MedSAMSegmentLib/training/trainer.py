@@ -170,7 +170,7 @@ class Trainer:
 
     def _train_on(self, batch: Batch | VolumeBatch, started: float, waited: float) -> StepReport:
         stage = self.options.stage_at(self.step)
-        batch = batch.to(self.device)
+        batch = type(batch)(**{name: value.to(self.device) for name, value in vars(batch).items()})
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate

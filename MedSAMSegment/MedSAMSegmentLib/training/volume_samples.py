@@ -41,11 +41,6 @@ class VolumeBatch:
     slice_step: Tensor
     regions: RegionBatch
 
-    def to(self, device: torch.device) -> VolumeBatch:
-        """The batch on a device."""
-        regions = RegionBatch(**{name: value.to(device) for name, value in vars(self.regions).items()})
-        return VolumeBatch(self.intensities.to(device), self.masks.to(device), self.slice_step.to(device), regions)
-
 
 def _drawn(low: float, high: float, snap: float, randomness: Randomness, careless: float) -> tuple[float, float]:
     """One axis of the box as drawn: at most ``snap`` beyond the object, or off by a share of its half-size."""
@@ -58,10 +53,10 @@ def _drawn(low: float, high: float, snap: float, randomness: Randomness, careles
     return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
 
 
-def _target_that_fills_little(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[Tensor, Tensor]]:
-    """A random anatomy with its target's bounding box; targets that fill little of it are as frequent as others.
+def _target(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[Tensor, Tensor]]:
+    """A random anatomy with its target's bounding box; of targets that fill much of it, some are passed over.
 
-    Round solids are easily learned. What is hard, and half of what is contoured, is thin, bent or branched.
+    Round solids are easily learned; thin, bent or branched objects are not.
     """
     while True:
         scene, (low, high) = random_target(randomness, device)
@@ -76,7 +71,7 @@ def make_volume_samples(
     randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device
 ) -> list[dict[str, Tensor]]:
     """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`."""
-    scene, bounds = _target_that_fills_little(randomness, device)
+    scene, bounds = _target(randomness, device)
     truncated = randomness.chance(0.25)
     low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
     z_low, z_high = float(low[2]), float(high[2])
