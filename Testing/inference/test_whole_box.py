@@ -9,6 +9,8 @@ import pytest
 import torch
 from intensity_predictor import IntensityPredictor
 from MedSAMSegmentLib import OrientedBox, Session, Volume, Window
+from MedSAMSegmentLib.checkpoints import load_model
+from MedSAMSegmentLib.inference import make_predictor
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView, view_box
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.prompts import plan_slices
@@ -164,3 +166,19 @@ def test_a_saved_session_finds_the_same_mask(tmp_path):
     s.save(tmp_path / "session.json")
     again = Session.load(tmp_path / "session.json", SCENE.volume, BoxPredictor())
     assert same(again.segment("object"), kept)
+
+
+def test_the_embedded_network_looks_again_with_what_it_believed_in_mind():
+    scene = ellipsoid(31, shape=(14, 48, 48), oblique=False, half_axes=(12.0, 9.0, 9.0))
+    predictor = make_predictor(load_model("embedded", device="cpu"))
+    window = Window.parse(WINDOW).resolve(scene.volume)
+    view = view_box(scene.volume, plan_slices(scene.volume.geometry, scene.box), window, predictor.grid)
+    looks = [mask.logits for mask in predictor.find(view)]
+    assert len(looks) > 1
+    coarse, image = predictor.network.coarse, torch.from_numpy(view.intensities)[None]
+    step = torch.tensor([view.slice_step])
+    believed = None
+    for logits in looks:
+        with torch.inference_mode():
+            believed = coarse(image, step, coarse.find_regions(image), believed)
+        torch.testing.assert_close(logits, believed[0])

@@ -6,7 +6,7 @@ import torch
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.training.fields import Randomness, SmoothField, bspline_weights
 from MedSAMSegmentLib.training.samples import SampleOptions, make_batch
-from MedSAMSegmentLib.training.volume_samples import make_volume_batch
+from MedSAMSegmentLib.training.volume_samples import make_volume_batch, presence_loss
 
 
 def test_the_same_seed_and_step_give_the_same_batch() -> None:
@@ -93,3 +93,15 @@ def test_volumes_hold_the_object_between_the_faces_of_a_tight_box() -> None:
     # Careless boxes cut the object; tight ones, which are most, hold all of it.
     assert sorted(share)[len(share) // 2] > 0.97
     assert min(share) > 0.5
+
+
+def test_a_thin_end_that_is_missing_is_a_worse_presence_than_a_dent_of_its_size() -> None:
+    truth = torch.zeros(1, 16, 24, 24)
+    truth[:, 4:12, 6:16, 6:16] = 1.0
+    truth[:, 4:12, 10:12, 16:20] = 1.0
+    without_end, with_dent = truth.clone(), truth.clone()
+    without_end[:, 4:12, 10:12, 16:20] = 0.0
+    with_dent[:, 4:12, 6:8, 6:10] = 0.0
+    exact, shortened, dented = (float(presence_loss(12.0 * m - 6.0, truth)) for m in (truth, without_end, with_dent))
+    assert exact < 0.01 and dented < 2.0 * exact
+    assert shortened > 10.0 * dented

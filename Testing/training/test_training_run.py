@@ -19,6 +19,8 @@ SMALL = {
     "decoder_widths": (16, 8),
     "memory_dim": 16,
     "coarse_channels": (4, 8, 8),
+    "coarse_regions": True,
+    "coarse_looks_again": True,
 }
 
 

@@ -15,8 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..models.box_regions import RegionBatch
-from ..models.coarse import CoarseNetwork
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
@@ -33,8 +31,8 @@ _Item = TypeVar("_Item")
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
 
-# Axes (1 slices, 2 rows, 3 columns) along which the box is mirrored to look at it again.
-_MIRRORED: tuple[tuple[int, ...], ...] = ((), (1, 2), (1, 3), (2, 3))
+# How often a box is looked at: after that, what is believed hardly changes any more.
+_LOOKS = 3
 
 # Slices in one piece of work: more are not quicker, and all of a piece are in memory at once.
 _SLICES_AT_ONCE = 4
@@ -75,18 +73,17 @@ class EmbeddedPredictor:
         self._device = loaded.device
 
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
-        """Where in the box the object is: as the box is, and then the mean with its mirror images."""
+        """Where in the box the object is: at first sight, and then looking again with that in mind."""
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
         regions = coarse.find_regions(intensities)
         step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        look = partial(_found, coarse, intensities, step, regions)
-        found = side_by_side(look, _MIRRORED[:1], self._device)
-        yield CoarseMask(found[0], self.grid, view.axes)
-        found += side_by_side(look, _MIRRORED[1:], self._device)
-        yield CoarseMask(torch.stack(found).mean(dim=0), self.grid, view.axes)
+        believed: torch.Tensor | None = None
+        for _ in range(_LOOKS):
+            believed = side_by_side(partial(coarse, intensities, step, regions), [believed], self._device)[0]
+            yield CoarseMask(believed[0], self.grid, view.axes)
 
     @property
     def slices_at_once(self) -> int:
@@ -190,18 +187,6 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
-
-
-def _found(
-    coarse: CoarseNetwork,
-    intensities: torch.Tensor,
-    step: torch.Tensor,
-    regions: RegionBatch | None,
-    mirrored: tuple[int, ...],
-) -> torch.Tensor:
-    """(cells) logits from the mirror image along some axes, mirrored back."""
-    seen = None if regions is None else regions.flip(mirrored)
-    return coarse(intensities.flip(mirrored), step, seen).flip(mirrored)[0]
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

@@ -10,7 +10,7 @@ how much of that to believe is learned (:class:`RegionScorer`, a part of `models
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,9 +143,9 @@ class RegionBatch:
         """The same on a device."""
         return RegionBatch(self.masks.to(device), self.traits.to(device), self.known.to(device))
 
-    def flip(self, axes: Sequence[int]) -> RegionBatch:
-        """Of the boxes mirrored along some axes (1 slices, 2 rows, 3 columns)."""
-        return replace(self, masks=self.masks.flip([axis + 1 for axis in axes]))
+    def part(self, boxes: slice) -> RegionBatch:
+        """Of some of the boxes."""
+        return RegionBatch(self.masks[boxes], self.traits[boxes], self.known[boxes])
 
 
 class RegionScorer(nn.Module):

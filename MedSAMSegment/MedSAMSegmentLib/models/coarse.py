@@ -11,6 +11,9 @@ occurs here and there tells much about every voxel (GrabCut; Rother et al., 2004
 so that evidence is computed (:func:`grey_value_evidence`), and the network learns how to improve on it. Nor do they see
 whether a region ends where the box does; regions that do are given with numbers that say how well they fit
 (`models/box_regions.py`).
+
+The network may look again, knowing what it believed before: the evidence then begins with that mask instead of an
+ellipsoid, which for thin and bent objects is far from the truth (auto-context; Tu and Bai, 2010).
 """
 
 from __future__ import annotations
@@ -83,7 +86,7 @@ def grey_value_evidence(intensities: Tensor, prior: Tensor) -> Tensor:
 
     Args:
         intensities: (B, *cells) in [0, 1].
-        prior: (*cells) logits, see :func:`box_prior`.
+        prior: (B or 1, *cells) logits, see :func:`box_prior`.
 
     Returns:
         (B, *cells) logarithms of the ratio of both frequencies.
@@ -91,7 +94,7 @@ def grey_value_evidence(intensities: Tensor, prior: Tensor) -> Tensor:
     value = _binned(intensities)
     evidence = torch.zeros_like(intensities).flatten(1)
     for _ in range(_ROUNDS):
-        probability = (prior.flatten() + evidence).sigmoid()
+        probability = (prior.flatten(1) + evidence).sigmoid()
         frequencies = [_frequencies(value, weight) for weight in (probability, 1.0 - probability)]
         evidence = (frequencies[0] / frequencies[1]).log().gather(1, value)
     return evidence.unflatten(1, intensities.shape[1:])
@@ -152,10 +155,15 @@ class CoarseNetwork(nn.Module):
         channels: width of every level; each level halves the grid.
         grid: the cells; each number must be divisible by 2 ** (levels - 1).
         regions: whether it is told of regions that fit the box.
+        looks_again: whether it is shown what it believed before; otherwise only the evidence begins with that.
     """
 
     def __init__(
-        self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None, regions: bool = True
+        self,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        grid: CoarseGrid | None = None,
+        regions: bool = True,
+        looks_again: bool = True,
     ) -> None:
         super().__init__()
         self.grid = CoarseGrid() if grid is None else grid
@@ -168,9 +176,11 @@ class CoarseNetwork(nn.Module):
         )
         self.region_scorer = RegionScorer() if regions else None
         self.region_stem = Convolution3d(3, channels[0], 3, padding=1, bias=False) if regions else None
-        if self.region_stem is not None:
-            # A network that was trained without goes on from what it knows.
-            nn.init.zeros_(self.region_stem.weight)
+        self.belief_stem = Convolution3d(1, channels[0], 3, padding=1, bias=False) if looks_again else None
+        for added in (self.region_stem, self.belief_stem):
+            if added is not None:
+                # A network that was trained without goes on from what it knows.
+                nn.init.zeros_(added.weight)
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
             nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(), block)
@@ -185,13 +195,15 @@ class CoarseNetwork(nn.Module):
 
     def find_regions(self, intensities: Tensor) -> RegionBatch | None:
         """Regions in boxes (B, *cells), as :meth:`forward` wants them; None where it wants none."""
-        return None if self.region_scorer is None else RegionBatch.of(list(intensities), self._grid_of(intensities))
+        return None if self.region_scorer is None else RegionBatch.of(list(intensities), self.grid_of(intensities))
 
-    def _grid_of(self, intensities: Tensor) -> CoarseGrid:
+    def grid_of(self, intensities: Tensor) -> CoarseGrid:
         """The network's grid with the cells of boxes (B, *cells)."""
         return replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
 
-    def forward(self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None) -> Tensor:
+    def forward(
+        self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None, believed: Tensor | None = None
+    ) -> Tensor:
         """Where the object is.
 
         Args:
@@ -199,18 +211,20 @@ class CoarseNetwork(nn.Module):
             slice_step: (B,) distance between the scan's slices over half the box's depth: how finely the grid's
                 slice axis was really seen.
             regions: from :meth:`find_regions`.
+            believed: (B, *cells) logits of an earlier look; by default what :func:`box_prior` says.
 
         Returns:
             (B, *cells) logits.
         """
         batch = intensities.shape[0]
         step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
-        grid = self._grid_of(intensities)
+        grid = self.grid_of(intensities)
         place = grid.places()
         place = place.to(intensities).expand(batch, -1, -1, -1, -1)
-        prior = box_prior(grid).to(intensities)
+        prior = box_prior(grid).to(intensities)[None]
+        before = prior if believed is None else believed
         smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
-        evidence = torch.stack([grey_value_evidence(image, prior) for image in (intensities, smooth)], dim=1)
+        evidence = torch.stack([grey_value_evidence(image, before) for image in (intensities, smooth)], dim=1)
         image = ((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None]
         inputs = torch.cat([image, evidence.clamp(-4.0, 4.0) / 2.0, place, step], dim=1)
         first, *rest = self.stem
@@ -220,6 +234,8 @@ class CoarseNetwork(nn.Module):
                 raise ValueError("this network is to be told of regions")
             around = box_evidence(smooth, grid).clamp(-4.0, 4.0)[:, None] / 2.0
             x = x + self.region_stem(torch.cat([self.region_scorer.maps(regions), around], dim=1))
+        if self.belief_stem is not None and believed is not None:
+            x = x + self.belief_stem((before.sigmoid() - prior.sigmoid())[:, None])
         for layer in rest:
             x = layer(x)
         levels = [x]

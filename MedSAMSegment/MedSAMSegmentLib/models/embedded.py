@@ -198,6 +198,7 @@ def build_embedded(
     maximum_pointers: int = 4,
     coarse_channels: Sequence[int] | None = None,
     coarse_regions: bool = False,
+    coarse_looks_again: bool = False,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
     trunk = ConvTrunk(channels, blocks)
@@ -205,9 +206,12 @@ def build_embedded(
     middle, fine = decoder_widths
     neck = FPNNeck(dim, trunk.channels, top_down_levels=range(levels - 1))
     encoder = ImageEncoder(trunk, neck, dim, discard=levels - 3)
+    coarse = None
+    if coarse_channels:
+        coarse = CoarseNetwork(coarse_channels, regions=coarse_regions, looks_again=coarse_looks_again)
     return EmbeddedNetwork(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
-        coarse=CoarseNetwork(coarse_channels, regions=coarse_regions) if coarse_channels else None,
+        coarse=coarse,
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(dim),
         mask_decoder=ConvolutionalMaskDecoder(

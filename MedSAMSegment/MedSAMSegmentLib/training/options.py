@@ -78,7 +78,11 @@ class TrainingOptions:
     average: float = 0.997
     gradient_norm: float = 1.0
     network: dict[str, Any] = dataclasses.field(
-        default_factory=lambda: {"coarse_channels": [16, 32, 64, 128], "coarse_regions": True}
+        default_factory=lambda: {
+            "coarse_channels": [16, 32, 64, 128],
+            "coarse_regions": True,
+            "coarse_looks_again": True,
+        }
     )
     initial_weights: str = ""
     stages: tuple[Stage, ...] = (

@@ -26,7 +26,10 @@ def draw_curve(log: Path, target: Path) -> None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for axes, columns in ((left, ["loss"]), (right, ["coarse", "first", "guided", "tracked", "swept", "clicked"])):
+    for axes, columns in (
+        (left, ["loss"]),
+        (right, ["coarse", "again", "first", "guided", "tracked", "swept", "clicked"]),
+    ):
         for column in columns:
             points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
             if points:

@@ -19,6 +19,7 @@ COLUMNS = [
     "kind",
     "loss",
     "coarse",
+    "again",
     "first",
     "guided",
     "tracked",

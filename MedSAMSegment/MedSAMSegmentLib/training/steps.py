@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UsageError
+from ..models.coarse import box_prior
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.sam2 import ImageFeatures, RememberedPointer, RememberedSlice
 from .fields import Randomness
@@ -111,16 +112,27 @@ def corrective_clicks(logits: Tensor, truth: Tensor, randomness: Randomness) -> 
 
 
 def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
-    """The coarse network on whole boxes."""
-    if network.coarse is None:
+    """The coarse network on whole boxes: half of them at first sight, the others when it has looked before."""
+    coarse = network.coarse
+    if coarse is None:
         raise UsageError(
             "BAD_STAGE", "This network has no coarse part to train.", "Give it coarse_channels, or leave volumes out."
         )
-    loss, dice = volume_loss(network.coarse(batch.intensities, batch.slice_step, batch.regions), batch.masks)
-    scorer = network.coarse.region_scorer
+    again = batch.masks.shape[0] // 2
+    believed = box_prior(coarse.grid_of(batch.masks)).to(batch.masks).repeat(len(batch.masks), 1, 1, 1)
+    if again:
+        with torch.no_grad():
+            seen = batch.intensities[:again], batch.slice_step[:again], batch.regions.part(slice(again))
+            believed[:again] = coarse(*seen)
+    logits = coarse(batch.intensities, batch.slice_step, batch.regions, believed)
+    loss, overlaps = volume_loss(logits, batch.masks)
+    scorer = coarse.region_scorer
     if scorer is not None:
         loss = loss + region_loss(scorer(batch.regions), batch.regions, batch.masks)
-    return StepResult(loss, {"coarse": float(dice.mean())})
+    dice = {"coarse": float(overlaps[again:].mean())}
+    if again:
+        dice["again"] = float(overlaps[:again].mean())
+    return StepResult(loss, dice)
 
 
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:
