@@ -31,8 +31,8 @@ _Item = TypeVar("_Item")
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
 
-# How often a box is looked at: after that, what is believed hardly changes any more.
-_LOOKS = 3
+# How often a box is looked at: most objects change little after the second time, thin ones still do.
+_LOOKS = 4
 
 # Slices in one piece of work: more are not quicker, and all of a piece are in memory at once.
 _SLICES_AT_ONCE = 4
