@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from intensity_predictor import IntensityPredictor
-from MedSAMSegmentLib import OrientedBox, Session, Volume, Window
+from MedSAMSegmentLib import CancelledError, OrientedBox, Session, Volume, Window
 from MedSAMSegmentLib.checkpoints import load_model
 from MedSAMSegmentLib.inference import make_predictor
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView, view_box
@@ -99,6 +99,15 @@ def test_the_first_look_is_shown_before_the_rest_is_done():
     assert shown[0] == (result.key_slice, 0), "the first answer holds nothing in this test"
     assert dict(shown)[result.key_slice] > 0 and {index for index, _ in shown} == set(result.scores)
     assert result.timings["first_mask"] < result.timings["total"]
+
+
+def test_it_can_be_stopped_between_two_looks_and_begun_anew():
+    predictor = BoxPredictor()
+    s = session(predictor)
+    with pytest.raises(CancelledError):
+        s.segment("object", cancel=lambda: True)
+    assert predictor.encoded == [] and "object" not in s.results and s.needs_segmenting("object")
+    assert same(s.segment("object"), session(BoxPredictor()).segment("object"))
 
 
 def test_the_box_alone_needs_no_single_slice():

@@ -105,8 +105,8 @@ class OfficialRunner(Runner):
 
     def run(
         self, name: str, state: ObjectState, plans: list[SlicePlan], keep: Keep, on_slice: OnSlice | None
-    ) -> Generator[None, None, None]:
-        """Segment one object from all its prompts, yielding after every slice; what is known by then is kept.
+    ) -> Generator[bool, None, None]:
+        """Segment one object from all its prompts, yielding ``True`` after every slice; what is known by then is kept.
 
         Args:
             name: of the object.
@@ -126,7 +126,7 @@ class OfficialRunner(Runner):
                 watch.first_mask()
                 if on_slice is not None:
                     on_slice(name, found.index, mask)
-                yield
+                yield True
             finished = True
         finally:
             done = len(state.rounds) if finished else min(state.done, len(state.rounds) - 1)

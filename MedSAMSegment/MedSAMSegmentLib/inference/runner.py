@@ -23,7 +23,7 @@ from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
 from .cache import EmbeddingCache
-from .coarse import SeesBox, view_box
+from .coarse import CoarseMask, SeesBox, view_box
 from .crop import CropFrame
 from .crop_prompts import box_coordinates
 from .encoded_slices import EncodedSlices
@@ -139,8 +139,10 @@ class Runner:
 
     def run(
         self, name: str, state: ObjectState, plans: list[SlicePlan], keep: Keep, on_slice: OnSlice | None
-    ) -> Generator[None, None, None]:
-        """Segment the remaining rounds of one object, yielding after every slice.
+    ) -> Generator[bool, None, None]:
+        """Segment the remaining rounds of one object, yielding ``True`` after every slice.
+
+        ``False`` comes after every look at the whole box: a caller may stop there, too, though no slice is done.
 
         However the loop ends (done, cancelled, error), what is known by then is kept.
 
@@ -160,14 +162,23 @@ class Runner:
             reach = state.rounds[number].reach
             held: frozenset[int] = frozenset()
             if state.track is None:
-                track = self._new_track(plan, self._show_found(name, plan, on_slice if last else None, watch))
+                track = self._frame_and_window(plan)
+                for look in self._looks(plan, track):
+                    track = replace(track, found=look)
+                    if "first_mask" not in watch.timings:
+                        self._show_found(name, plan, track, on_slice if last else None)
+                        watch.first_mask()
+                    yield False
                 key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
             else:
                 # The round before may have begun elsewhere than was thought when the plans were made.
                 plan, track = self.plan(state, number + 1, state.track.key_slice), state.track
                 if not track.frame.holds(plan.bounds()):
-                    track = self._new_track(plan)
+                    track = self._frame_and_window(plan)
+                    for look in self._looks(plan, track):
+                        track = replace(track, found=look)
+                        yield False
                 plan, held = _reaching(plan, reach, track.outcomes)
             locked = prompts.locked()
             plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
@@ -183,7 +194,7 @@ class Runner:
                         watch.first_mask()
                         if on_slice is not None:
                             on_slice(name, step.slice_index, block.slice_mask(step.slice_index))
-                    yield
+                    yield True
                 finished = True
             finally:
                 kept = {} if finished else {k: v for k, v in track.outcomes.items() if k not in tracker.outcomes}
@@ -207,7 +218,11 @@ class Runner:
         plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
         track = state.track
         if track is None or not track.frame.holds(plan.bounds()):
-            track = self._new_track(plan, at_a_glance=at_a_glance)
+            track = self._frame_and_window(plan)
+            for look in self._looks(plan, track):
+                track = replace(track, found=look)
+                if at_a_glance:
+                    break
         index = plan.key_slice if slice_index is None else slice_index
         offered = self._tracker(plan, track, frozenset()).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
@@ -241,31 +256,17 @@ class Runner:
             best = max(best, (confidence(guess), index))
         return best[1]
 
-    def _new_track(
-        self, plan: SlicePlan, first_look: Callable[[Track], None] | None = None, at_a_glance: bool = False
-    ) -> Track:
+    def _looks(self, plan: SlicePlan, track: Track) -> Iterator[CoarseMask]:
+        """What is found in the whole box, better and better; nothing where the network does not look at it."""
+        sees_box = self._sees_box(plan)
+        if sees_box is not None and sees_box.grid is not None:
+            yield from sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid))
+
+    def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
 
         A window the user chose is kept.
-
-        Args:
-            first_look: called with the track as soon as anything is found in the whole box, where that is looked at.
-            at_a_glance: that first look is enough.
         """
-        track = self._frame_and_window(plan)
-        sees_box = self._sees_box(plan)
-        if sees_box is not None and sees_box.grid is not None:
-            for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid)):
-                track = replace(track, found=found)
-                if first_look is not None:
-                    first_look(track)
-                    first_look = None
-                if at_a_glance:
-                    break
-        return track
-
-    def _frame_and_window(self, plan: SlicePlan) -> Track:
-        """A track of which nothing is known but what the network will be shown."""
         settings = self.predictor.crop
         if self.settings.full_slice or _is_whole(plan):
             frame = CropFrame.whole(plan.plane, settings)
@@ -276,22 +277,15 @@ class Runner:
             window = local_window(self.volume, plan.plane, frame, plan.slices, window)
         return Track(frame, window, plan.key_slice)
 
-    def _show_found(
-        self, name: str, plan: SlicePlan, on_slice: OnSlice | None, watch: Stopwatch
-    ) -> Callable[[Track], None]:
-        """Shows the key slice of the first look at the whole box."""
-
-        def show(track: Track) -> None:
-            key = plan.key_slice
-            place = box_coordinates(self.volume.geometry, plan, track.frame, key)
-            block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-            assert track.found is not None
-            block.put(key, track.found.seen_from(place, place.frame_size)(0))
-            watch.first_mask()
-            if on_slice is not None:
-                on_slice(name, key, block.slice_mask(key))
-
-        return show
+    def _show_found(self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None) -> None:
+        """Shows the key slice of what was found in the whole box."""
+        if on_slice is None or track.found is None:
+            return
+        key = plan.key_slice
+        place = box_coordinates(self.volume.geometry, plan, track.frame, key)
+        block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
+        block.put(key, track.found.seen_from(place, place.frame_size)(0))
+        on_slice(name, key, block.slice_mask(key))
 
     def _sees_box(self, plan: SlicePlan) -> SeesBox | None:
         """The network, where it is to look at the whole box before single slices."""

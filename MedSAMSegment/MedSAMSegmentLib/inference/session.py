@@ -48,7 +48,7 @@ Progress = Callable[[int, int, str], None]
 """Called as ``progress(slices done, slices of all, object)``."""
 
 Cancel = Callable[[], bool]
-"""Asked after every slice; ``True`` stops."""
+"""Asked after every slice and every look at a whole box; ``True`` stops."""
 
 Reach = tuple[int, int] | Literal["all"] | None
 """First and last slice of the session's plane that may change: every other keeps what was found on it, if anything was.
@@ -192,9 +192,9 @@ class Session(PromptedObjects):
         for item in names:
             run = self._runner.run(item, self._object(item), plans[item], partial(self._keep, item), on_slice)
             with closing(run) as slices, typed_failures():
-                for _ in slices:
-                    done += 1
-                    if progress is not None:
+                for slice_done in slices:
+                    done += slice_done
+                    if slice_done and progress is not None:
                         progress(done, total, item)
                     if cancel is not None and cancel():
                         raise CancelledError(hint="What was done so far is kept.")
