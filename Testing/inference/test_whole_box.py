@@ -185,9 +185,9 @@ def test_the_embedded_network_looks_again_with_what_it_believed_in_mind():
     looks = [mask.logits for mask in predictor.find(view)]
     assert len(looks) > 1
     coarse, image = predictor.network.coarse, torch.from_numpy(view.intensities)[None]
-    step = torch.tensor([view.slice_step])
+    step, regions = torch.tensor([view.slice_step]), coarse.find_regions(image)
     believed = None
     for logits in looks:
         with torch.inference_mode():
-            believed = coarse(image, step, coarse.find_regions(image), believed)
+            believed = coarse(image, step, regions, believed)
         torch.testing.assert_close(logits, believed[0])

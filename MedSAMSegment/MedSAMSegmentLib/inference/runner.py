@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
 from .cache import EmbeddingCache
-from .coarse import CoarseMask, SeesBox, view_box
+from .coarse import SeesBox, view_box
 from .crop import CropFrame
 from .crop_prompts import box_coordinates
 from .encoded_slices import EncodedSlices
@@ -162,23 +163,21 @@ class Runner:
             reach = state.rounds[number].reach
             held: frozenset[int] = frozenset()
             if state.track is None:
-                track = self._frame_and_window(plan)
-                for look in self._looks(plan, track):
-                    track = replace(track, found=look)
-                    if "first_mask" not in watch.timings:
-                        self._show_found(name, plan, track, on_slice if last else None)
-                        watch.first_mask()
-                    yield False
+                for track in self._new_tracks(plan):
+                    if track.found is not None:
+                        if "first_mask" not in watch.timings:
+                            self._show_found(name, plan, track, on_slice if last else None)
+                            watch.first_mask()
+                        yield False
                 key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
             else:
                 # The round before may have begun elsewhere than was thought when the plans were made.
                 plan, track = self.plan(state, number + 1, state.track.key_slice), state.track
                 if not track.frame.holds(plan.bounds()):
-                    track = self._frame_and_window(plan)
-                    for look in self._looks(plan, track):
-                        track = replace(track, found=look)
-                        yield False
+                    for track in self._new_tracks(plan):
+                        if track.found is not None:
+                            yield False
                 plan, held = _reaching(plan, reach, track.outcomes)
             locked = prompts.locked()
             plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
@@ -218,11 +217,7 @@ class Runner:
         plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
         track = state.track
         if track is None or not track.frame.holds(plan.bounds()):
-            track = self._frame_and_window(plan)
-            for look in self._looks(plan, track):
-                track = replace(track, found=look)
-                if at_a_glance:
-                    break
+            *_, track = islice(self._new_tracks(plan), 1 if at_a_glance else None)
         index = plan.key_slice if slice_index is None else slice_index
         offered = self._tracker(plan, track, frozenset()).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
@@ -256,11 +251,15 @@ class Runner:
             best = max(best, (confidence(guess), index))
         return best[1]
 
-    def _looks(self, plan: SlicePlan, track: Track) -> Iterator[CoarseMask]:
-        """What is found in the whole box, better and better; nothing where the network does not look at it."""
+    def _new_tracks(self, plan: SlicePlan) -> Iterator[Track]:
+        """The track to begin with, once; where the network looks at the whole box, once a look: the last one counts."""
+        track = self._frame_and_window(plan)
         sees_box = self._sees_box(plan)
-        if sees_box is not None and sees_box.grid is not None:
-            yield from sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid))
+        if sees_box is None or sees_box.grid is None:
+            yield track
+            return
+        for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid)):
+            yield replace(track, found=found)
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
