@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from MedSAMSegmentLib.models.embedded import EmbeddedNetwork, SlicePrompts, build_embedded
-from MedSAMSegmentLib.models.layers import Convolution3d
+from MedSAMSegmentLib.models.embedded import IMAGE_MEAN, IMAGE_SCALE, EmbeddedNetwork, SlicePrompts, build_embedded
+from MedSAMSegmentLib.models.layers import Convolution3d, Enlargement3d
 from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
 
 
@@ -81,10 +81,27 @@ def test_it_is_small() -> None:
     assert sum(p.numel() for p in build_embedded().parameters()) < 5_000_000
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_fast_convolution_is_the_one_of_training(stride: int) -> None:
-    convolution = Convolution3d(6, 8, 3, stride=stride, padding=1)
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1)])
+def test_the_fast_convolution_is_the_one_of_training(kernel: int, stride: int) -> None:
+    convolution = Convolution3d(6, 8, kernel, stride=stride, padding=kernel // 2)
     image = torch.rand(1, 6, 9, 10, 11)
     training = convolution(image)
     with torch.inference_mode():
         torch.testing.assert_close(convolution(image), training, atol=1e-5, rtol=1e-5)
+
+
+def test_the_fast_enlargement_is_the_one_of_training() -> None:
+    enlargement = Enlargement3d(6, 4, 2, stride=2)
+    image = torch.randn(2, 6, 3, 5, 4)
+    with torch.no_grad():
+        fast = enlargement(image)
+    torch.testing.assert_close(fast, enlargement(image).detach())
+
+
+def test_slices_are_encoded_as_any_picture_is(network: EmbeddedNetwork) -> None:
+    pictures = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        quickly = network.encode_slices(pictures)
+        plainly = network.encode_image((pictures - IMAGE_MEAN) / IMAGE_SCALE)
+    torch.testing.assert_close(quickly.embedding, plainly.embedding)
+    torch.testing.assert_close(quickly.high_resolution, plainly.high_resolution, rtol=1e-4, atol=1e-5)

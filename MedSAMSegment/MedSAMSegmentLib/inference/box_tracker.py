@@ -64,8 +64,7 @@ class BoxTracker(Tracker):
     def _order(self) -> list[tuple[int, int | None]]:
         order = super()._order()
         if not order:
-            key = self.plan.key_slice
-            order = [(index, None) for index in sorted(self.plan.slices, key=lambda k: (abs(k - key), k))]
+            order = [(index, None) for index in self.plan.outward()]
         self._waiting = [index for index, _ in order]
         return order
 

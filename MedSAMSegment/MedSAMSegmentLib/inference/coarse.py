@@ -6,7 +6,7 @@ the same upright picture as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -90,8 +90,12 @@ class SeesBox(Protocol):
 
     grid: CoarseGrid | None
 
-    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
-        """Where in the box the object is: at once, and then better and better; the last answer counts."""
+    def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
+        """Where in the box the object is: at once, and then better and better; the last answer counts.
+
+        Args:
+            meanwhile: other work; some of it is done where a processor core would be idle between two answers.
+        """
         ...
 
 
@@ -138,11 +142,13 @@ def _sample(volume: Volume, points: np.ndarray, window: IntensityRange) -> np.nd
     Beyond the scan its edge repeats.
     """
     shape = np.array(volume.voxels.shape)
-    steps = np.stack([np.abs(np.diff(points, axis=axis)).reshape(-1, 3).max(axis=0) for axis in range(3)])
-    block = np.maximum(np.floor(steps.max(axis=0)), 1).astype(int)
-    flat = points.reshape(-1, 3)
-    start = np.clip(np.floor(flat.min(axis=0)).astype(int) - block, 0, shape - 1)
-    stop = np.clip(np.ceil(flat.max(axis=0)).astype(int) + block + 1, start + 1, shape)
+    # The cells are evenly spaced: neighbours at one corner, and all corners, tell what holds for all.
+    here = points[0, 0, 0]
+    step = np.max([np.abs(points[next_one] - here) for next_one in ((1, 0, 0), (0, 1, 0), (0, 0, 1))], axis=0)
+    block = np.maximum(np.floor(step + 1e-6), 1).astype(int)
+    corners = points[np.ix_(*([0, -1] for _ in range(3)))].reshape(-1, 3)
+    start = np.clip(np.floor(corners.min(axis=0)).astype(int) - block, 0, shape - 1)
+    stop = np.clip(np.ceil(corners.max(axis=0)).astype(int) + block + 1, start + 1, shape)
     reduced = _block_means(volume.voxels, start, stop, block)
     place = (points - start + 0.5) / block
     # From block counts to the -1..1 of `grid_sample`, in its order (x, y, z).
@@ -159,11 +165,26 @@ def _sample(volume: Volume, points: np.ndarray, window: IntensityRange) -> np.nd
 
 def _block_means(voxels: np.ndarray, start: np.ndarray, stop: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Means of blocks of a part of the scan, float32; incomplete blocks at its end are of what is there."""
-    edges = [np.arange(low, high, size) for low, high, size in zip(start, stop, block, strict=True)]
-    result = np.empty(tuple(len(along) for along in edges), dtype=np.float32)
-    counts = [np.diff(np.append(along, end)) for along, end in zip(edges, stop, strict=True)]
-    for number, k in enumerate(edges[0]):
-        slab = voxels[k : min(k + block[0], stop[0]), start[1] : stop[1], start[2] : stop[2]].astype(np.float32)
-        rows = np.add.reduceat(slab.mean(axis=0), edges[1] - start[1], axis=0) / counts[1][:, None]
-        result[number] = np.add.reduceat(rows, edges[2] - start[2], axis=1) / counts[2][None, :]
+    counts = -(-(stop - start) // block)
+    result = np.empty(tuple(counts), dtype=np.float32)
+    for number, k in enumerate(range(start[0], stop[0], block[0])):
+        slab = voxels[k : min(k + block[0], stop[0]), start[1] : stop[1], start[2] : stop[2]]
+        first, *others = slab.astype(np.float32)
+        for other in others:
+            first += other
+        rows = _sums(first / np.float32(len(slab)), int(block[1]))
+        result[number] = _sums(rows.T, int(block[2])).T
+    for axis, size in ((1, block[1]), (2, block[2])):
+        share = np.full(counts[axis], size, dtype=np.float32)
+        share[-1] = stop[axis] - start[axis] - (counts[axis] - 1) * size
+        result /= np.expand_dims(share, [other for other in range(3) if other != axis])
+    return result
+
+
+def _sums(values: np.ndarray, count: int) -> np.ndarray:
+    """Sums of ``count`` rows each, the last of those that are left."""
+    result = values[::count].copy()
+    for first in range(1, count):
+        rows = values[first::count]
+        result[: len(rows)] += rows
     return result

@@ -6,10 +6,11 @@ found on the neighbouring slices and where the user clicked. A drawn mask is tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,9 +35,6 @@ _DRAWN_LOGIT = 8.0
 # How often a box is looked at: most objects change little after the second time, thin ones still do.
 _LOOKS = 4
 
-# Slices in one piece of work: more are not quicker, and all of a piece are in memory at once.
-_SLICES_AT_ONCE = 4
-
 
 @dataclass(frozen=True)
 class _Recalled:
@@ -55,6 +53,8 @@ class EmbeddedPredictor:
     local_contrast = True
     revises = True
     key_candidates = 7
+    # More in one piece of work are not quicker, and all of a piece are in memory at once.
+    slices_in_piece = 4
 
     # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.
     crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=256)
@@ -72,29 +72,38 @@ class EmbeddedPredictor:
         self.grid = None if network.coarse is None else network.coarse.grid
         self._device = loaded.device
 
-    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
-        """Where in the box the object is: at first sight, and then looking again with that in mind."""
+    def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
+        """Where in the box the object is: at first sight, and then looking again with that in mind.
+
+        Args:
+            meanwhile: a piece of it is done beside every look but the first, which somebody waits for.
+        """
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
-        regions = coarse.find_regions(intensities)
         step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        see = partial(coarse.see, intensities, step)
+        seen = side_by_side(see, [coarse.find_regions(intensities)], self._device)[0]
         believed: torch.Tensor | None = None
-        for _ in range(_LOOKS):
-            believed = side_by_side(partial(coarse, intensities, step, regions), [believed], self._device)[0]
+        others = iter(meanwhile)
+        for number in range(_LOOKS):
+            work: list[Callable[[], Any]] = [partial(coarse.look, seen, believed)]
+            if number and cores() > 1 and self._device.type == "cpu":
+                work += islice(others, 1)
+            believed = side_by_side(_done, work, self._device)[0]
             yield CoarseMask(believed[0], self.grid, view.axes)
 
     @property
     def slices_at_once(self) -> int:
-        return _SLICES_AT_ONCE * cores()
+        return self.slices_in_piece * cores()
 
     def encode(self, picture: np.ndarray) -> ImageFeatures:
         return self.encode_batch([picture])[0]
 
     def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
         """:meth:`encode` of several pictures of one size; quicker together than one by one."""
-        pieces = side_by_side(self._encoded, _groups(pictures, _SLICES_AT_ONCE), self._device)
+        pieces = side_by_side(self._encoded, _groups(pictures, self.slices_in_piece), self._device)
         return [features for piece in pieces for features in piece]
 
     def _encoded(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
@@ -130,7 +139,7 @@ class EmbeddedPredictor:
         if any(len(prompt.points) or prompt.mask is not None for prompt in prompts):
             raise ValueError("slices with prompts of their own are predicted one by one")
         slices = list(zip(features, prompts, strict=True))
-        pieces = side_by_side(self._predicted_together, _groups(slices, _SLICES_AT_ONCE), self._device)
+        pieces = side_by_side(self._predicted_together, _groups(slices, self.slices_in_piece), self._device)
         return [prediction for piece in pieces for prediction in piece]
 
     def _predicted_together(self, slices: Sequence[tuple[ImageFeatures, SlicePrompt]]) -> list[SlicePrediction]:
@@ -187,6 +196,10 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
+
+
+def _done(work: Callable[[], _Item]) -> _Item:
+    return work()
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

@@ -175,7 +175,10 @@ class PredictsTogether(Protocol):
 
     Attributes:
         slices_at_once: this many keep the machine busy.
+        slices_in_piece: this many of them are one core's work.
     """
+
+    slices_in_piece: int
 
     @property
     def slices_at_once(self) -> int: ...

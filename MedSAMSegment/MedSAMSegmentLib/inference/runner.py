@@ -30,7 +30,7 @@ from .crop_prompts import box_coordinates
 from .encoded_slices import EncodedSlices
 from .history import ObjectState, Track
 from .outcome import confidence, stability
-from .predictor import SlicePredictor
+from .predictor import PredictsTogether, SlicePredictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
 from .runtime_choice import TORCH, RuntimeUse
@@ -217,7 +217,7 @@ class Runner:
         plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
         track = state.track
         if track is None or not track.frame.holds(plan.bounds()):
-            *_, track = islice(self._new_tracks(plan), 1 if at_a_glance else None)
+            *_, track = islice(self._new_tracks(plan, ahead=False), 1 if at_a_glance else None)
         index = plan.key_slice if slice_index is None else slice_index
         offered = self._tracker(plan, track, frozenset()).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
@@ -251,15 +251,28 @@ class Runner:
             best = max(best, (confidence(guess), index))
         return best[1]
 
-    def _new_tracks(self, plan: SlicePlan) -> Iterator[Track]:
-        """The track to begin with, once; where the network looks at the whole box, once a look: the last one counts."""
+    def _new_tracks(self, plan: SlicePlan, ahead: bool = True) -> Iterator[Track]:
+        """The track to begin with, once; where the network looks at the whole box, once a look: the last one counts.
+
+        ``ahead``: all slices will be asked for, so they may be encoded while the box is looked at.
+        """
         track = self._frame_and_window(plan)
         sees_box = self._sees_box(plan)
         if sees_box is None or sees_box.grid is None:
             yield track
             return
-        for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid)):
+        meanwhile = self._encoded_ahead(plan, track) if ahead else ()
+        for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid), meanwhile):
             yield replace(track, found=found)
+
+    def _encoded_ahead(self, plan: SlicePlan, track: Track) -> Iterator[Callable[[], None]]:
+        """Work that encodes slices, some at a time, in the order and in the groups in which they will be asked for."""
+        if isinstance(self.predictor, PredictsTogether):
+            encoded, size = self._encoded_slices(plan.plane, track), self.predictor.slices_in_piece
+            # The key slice is asked for alone, as it is waited for.
+            _, *others = plan.outward()
+            for first in range(0, len(others), size):
+                yield partial(encoded.together, others[first : first + size])
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.

@@ -80,10 +80,10 @@ def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
     for low, high in _grey_value_ranges(box):
         labels, count = ndimage.label((box >= low) & (box <= high))
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
+        extents = ndimage.find_objects(labels)
         at_faces, goes_on = _areas(labels, count, beyond, low, high)
-        for number, extent in enumerate(ndimage.find_objects(labels), start=1):
-            if sizes[number] < _LEAST_CELLS:
-                continue
+        for number in np.flatnonzero(sizes[1:] >= _LEAST_CELLS) + 1:
+            extent = extents[number - 1]
             gaps = [
                 end / length
                 for part, length in zip(extent, box.shape, strict=True)
@@ -166,6 +166,9 @@ class RegionScorer(nn.Module):
 
     def maps(self, regions: RegionBatch) -> Tensor:
         """(B, 2, *cells) in [0, 1]: the regions' mean, weighted by expected overlap; the best one's overlap."""
+        # Those of all boxes that hold a region come first.
+        most = max(1, int(regions.known.sum(dim=1).max()))
+        regions = RegionBatch(regions.masks[:, :most], regions.traits[:, :most], regions.known[:, :most])
         scores = self(regions)
         nothing = ~regions.known
         share = (scores * self.sharpness).masked_fill(nothing, -1e4).softmax(dim=1) * regions.known

@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .box_regions import RegionBatch, RegionScorer
-from .conv_trunk import group_norm
-from .layers import Convolution3d
+from .conv_trunk import group_norm, norm_relu
+from .layers import Convolution3d, Enlargement3d, convolve3d
 
 INTENSITY_MEAN, INTENSITY_SCALE = 0.45, 0.27
 """Typical mean and standard deviation of a windowed crop in [0, 1]."""
@@ -38,6 +38,9 @@ _PRIOR_RADIUS, _PRIOR_SLOPE, _CERTAIN = 0.85, 6.0, 6.0
 
 # Grey values told apart, and how often histograms and probabilities are estimated in turns.
 _BINS, _ROUNDS = 32, 3
+
+# Evidence is computed from the image as it is and from the smoothed one.
+_EVIDENCE = 2
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,23 @@ class ResidualBlock3d(nn.Module):
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(hidden)))
+        hidden = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(hidden)).add_(x), inplace=True)
+
+
+@dataclass(frozen=True, eq=False)
+class SeenBox:
+    """What of B boxes is the same however often they are looked at.
+
+    Attributes:
+        images: (B, 2, *cells) intensities as they are and smoothed.
+        prior: (1, *cells) logits, see :func:`box_prior`.
+        features: (B, C, *cells) what the first layer makes of everything but the evidence and what was believed.
+    """
+
+    images: Tensor
+    prior: Tensor
+    features: Tensor
 
 
 class CoarseNetwork(nn.Module):
@@ -167,11 +185,10 @@ class CoarseNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = CoarseGrid() if grid is None else grid
-        inputs = 7
+        # The image, the evidence, the place and the slice step; :meth:`see` and :meth:`look` share this layer.
         self.stem = nn.Sequential(
-            Convolution3d(inputs, channels[0], 3, padding=1, bias=False),
-            group_norm(channels[0]),
-            nn.ReLU(),
+            Convolution3d(5 + _EVIDENCE, channels[0], 3, padding=1, bias=False),
+            *norm_relu(channels[0]),
             ResidualBlock3d(channels[0]),
         )
         self.region_scorer = RegionScorer() if regions else None
@@ -183,10 +200,12 @@ class CoarseNetwork(nn.Module):
                 nn.init.zeros_(added.weight)
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
-            nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(), block)
+            nn.Sequential(
+                Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(inplace=True), block
+            )
             for fine, deep, block in ((a, b, ResidualBlock3d(b)) for a, b in pairs)
         )
-        self.up = nn.ModuleList(nn.ConvTranspose3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))
+        self.up = nn.ModuleList(Enlargement3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))
         self.refine = nn.ModuleList(ResidualBlock3d(fine) for fine, _ in reversed(pairs))
         # At first the network says what the evidence says.
         self.head = Convolution3d(channels[0], 1, 1)
@@ -204,39 +223,51 @@ class CoarseNetwork(nn.Module):
     def forward(
         self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None, believed: Tensor | None = None
     ) -> Tensor:
-        """Where the object is.
+        """Where the object is: one look at boxes, see :meth:`see` and :meth:`look`."""
+        return self.look(self.see(intensities, slice_step, regions), believed)
+
+    def see(self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None) -> SeenBox:
+        """Boxes, ready to be looked at.
 
         Args:
             intensities: (B, *cells) windowed to [0, 1]; the grid may be finer or coarser than the network's own.
             slice_step: (B,) distance between the scan's slices over half the box's depth: how finely the grid's
                 slice axis was really seen.
             regions: from :meth:`find_regions`.
+        """
+        grid = self.grid_of(intensities)
+        place = grid.places().to(intensities).expand(len(intensities), -1, -1, -1, -1)
+        step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
+        smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
+        inputs = [((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None], place, step]
+        weights = [self.stem[0].weight[:, :1], self.stem[0].weight[:, 1 + _EVIDENCE :]]
+        if self.region_scorer is not None and self.region_stem is not None:
+            if regions is None:
+                raise ValueError("this network is to be told of regions")
+            around = box_evidence(smooth, grid).clamp(-4.0, 4.0)[:, None] / 2.0
+            inputs += [self.region_scorer.maps(regions), around]
+            weights.append(self.region_stem.weight)
+        features = _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1))
+        return SeenBox(torch.stack([intensities, smooth], dim=1), box_prior(grid).to(intensities)[None], features)
+
+    def look(self, seen: SeenBox, believed: Tensor | None = None) -> Tensor:
+        """Where the object is.
+
+        Args:
+            seen: from :meth:`see`.
             believed: (B, *cells) logits of an earlier look; by default what :func:`box_prior` says.
 
         Returns:
             (B, *cells) logits.
         """
-        batch = intensities.shape[0]
-        step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
-        grid = self.grid_of(intensities)
-        place = grid.places()
-        place = place.to(intensities).expand(batch, -1, -1, -1, -1)
-        prior = box_prior(grid).to(intensities)[None]
-        before = prior if believed is None else believed
-        smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
-        evidence = torch.stack([grey_value_evidence(image, before) for image in (intensities, smooth)], dim=1)
-        image = ((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None]
-        inputs = torch.cat([image, evidence.clamp(-4.0, 4.0) / 2.0, place, step], dim=1)
-        first, *rest = self.stem
-        x = first(inputs.contiguous(memory_format=torch.channels_last_3d))
-        if self.region_scorer is not None and self.region_stem is not None:
-            if regions is None:
-                raise ValueError("this network is to be told of regions")
-            around = box_evidence(smooth, grid).clamp(-4.0, 4.0)[:, None] / 2.0
-            x = x + self.region_stem(torch.cat([self.region_scorer.maps(regions), around], dim=1))
+        before = seen.prior if believed is None else believed
+        evidence = torch.stack([grey_value_evidence(image, before) for image in seen.images.unbind(dim=1)], dim=1)
+        inputs, weights = [evidence.clamp(-4.0, 4.0) / 2.0], [self.stem[0].weight[:, 1 : 1 + _EVIDENCE]]
         if self.belief_stem is not None and believed is not None:
-            x = x + self.belief_stem((before.sigmoid() - prior.sigmoid())[:, None])
-        for layer in rest:
+            inputs.append((before.sigmoid() - seen.prior.sigmoid())[:, None])
+            weights.append(self.belief_stem.weight)
+        x = _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
+        for layer in self.stem[1:]:
             x = layer(x)
         levels = [x]
         for stage in self.down:
@@ -244,5 +275,11 @@ class CoarseNetwork(nn.Module):
             levels.append(x)
         levels.pop()
         for enlarge, refine in zip(self.up, self.refine, strict=True):
-            x = refine(enlarge(x) + levels.pop())
-        return self.head(x)[:, 0] + 0.5 * (prior + evidence.mean(dim=1)).clamp(-_CERTAIN, _CERTAIN)
+            x = refine(enlarge(x).add_(levels.pop()))
+        return self.head(x)[:, 0] + 0.5 * (seen.prior + evidence.mean(dim=1)).clamp(-_CERTAIN, _CERTAIN)
+
+
+def _convolved(inputs: Tensor, weight: Tensor) -> Tensor:
+    """3 x 3 x 3 convolution with a part of a layer's weights; (B, channels, *cells)."""
+    inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
+    return convolve3d(inputs, weight.contiguous(memory_format=torch.channels_last_3d), padding=(1, 1, 1))

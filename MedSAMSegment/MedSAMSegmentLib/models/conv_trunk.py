@@ -13,6 +13,11 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
+def norm_relu(channels: int) -> tuple[nn.Module, nn.Module]:
+    """What follows a convolution; in place, as on a CPU fetching memory for another copy takes as long as the work."""
+    return group_norm(channels), nn.ReLU(inplace=True)
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions around a shortcut (He et al., 2016), with group normalisation and ReLU."""
 
@@ -26,8 +31,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.norm2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(hidden)))
+        hidden = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(hidden)).add_(x), inplace=True)
 
 
 class ConvTrunk(nn.Module):
@@ -49,7 +54,7 @@ class ConvTrunk(nn.Module):
             kernel = 5 if previous == in_channels else 3
             reduce = nn.Conv2d(previous, width, kernel, stride=2, padding=kernel // 2, bias=False)
             residual = [ResidualBlock(width) for _ in range(depth)]
-            self.stages.append(nn.Sequential(reduce, group_norm(width), nn.ReLU(), *residual))
+            self.stages.append(nn.Sequential(reduce, *norm_relu(width), *residual))
             previous = width
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .coarse import CoarseNetwork
-from .conv_trunk import ConvTrunk, ResidualBlock, group_norm
+from .conv_trunk import ConvTrunk, ResidualBlock, norm_relu
 from .fpn_neck import FPNNeck
 from .image_encoder import ImageEncoder
 from .mask_decoder import MaskDecoder
@@ -78,11 +78,11 @@ class DensePromptEncoder(nn.Module):
 
     def __init__(self, fine: int, middle: int, coarse: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(DENSE_CHANNELS, fine, 3, padding=1), group_norm(fine), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(DENSE_CHANNELS, fine, 3, padding=1), *norm_relu(fine))
         self.fine = nn.Conv2d(fine, fine, 3, padding=1)
-        self.reduce1 = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), group_norm(middle), nn.ReLU())
+        self.reduce1 = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), *norm_relu(middle))
         self.middle = nn.Conv2d(middle, middle, 1)
-        self.reduce2 = nn.Sequential(nn.Conv2d(middle, coarse, 3, stride=2, padding=1), group_norm(coarse), nn.ReLU())
+        self.reduce2 = nn.Sequential(nn.Conv2d(middle, coarse, 3, stride=2, padding=1), *norm_relu(coarse))
         self.coarse = nn.Conv2d(coarse, coarse, 1)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +120,10 @@ class EmbeddedNetwork(SAM2):
 
     def encode_slices(self, pictures: Tensor) -> ImageFeatures:
         """Features of pictures (B, 3, S, S) in [0, 1]: the slices before, itself, after."""
-        return self.encode_image((pictures - IMAGE_MEAN) / IMAGE_SCALE)
+        decoder = self.sam_mask_decoder
+        fine, middle, embedding = self.image_encoder((pictures - IMAGE_MEAN) / IMAGE_SCALE, finest=decoder.conv_s0)
+        position = self.image_encoder.position_encoding(embedding)
+        return ImageFeatures(embedding, position, (fine, decoder.conv_s1(middle)))
 
     def segment_slice(self, embedding: Tensor, high_resolution: Sequence[Tensor], prompts: SlicePrompts) -> SliceMask:
         """The mask of B objects on one slice.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,12 +32,23 @@ class FPNNeck(nn.Module):
         self.convs = nn.ModuleList(_Lateral(width, dim) for width in reversed(channels))
         self.top_down_levels = frozenset(top_down_levels)
 
-    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Levels (B, C_s, h_s, w_s), finest first -> the same with ``dim`` channels."""
+    def forward(self, levels: Sequence[Tensor], finest: nn.Conv2d | None = None) -> list[Tensor]:
+        """Levels (B, C_s, h_s, w_s), finest first -> the same with ``dim`` channels.
+
+        Args:
+            finest: a 1 x 1 convolution; the finest level of the result is what it makes of that level. The level's own
+                ``dim`` channels, most of the neck's work, are then never computed.
+        """
         result: list[Tensor] = []
         coarser: Tensor | None = None
         for index in range(len(levels) - 1, -1, -1):
-            level = self.convs[len(levels) - 1 - index](levels[index])
+            lateral = self.convs[len(levels) - 1 - index].conv
+            weight, bias = lateral.weight, lateral.bias
+            if index == 0 and finest is not None:
+                weight = torch.einsum("oc,cihw->oihw", finest.weight[:, :, 0, 0], weight)
+                bias = finest.weight[:, :, 0, 0] @ bias + finest.bias
+                coarser = None if coarser is None else F.conv2d(coarser, finest.weight)
+            level = F.conv2d(levels[index], weight, bias)
             if coarser is not None and index in self.top_down_levels:
                 level = level + F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
             coarser = level

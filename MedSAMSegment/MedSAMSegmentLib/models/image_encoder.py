@@ -27,7 +27,11 @@ class ImageEncoder(nn.Module):
         self.stride = self.strides[-1]
         """Input pixels a cell of the last map returned."""
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> [(B, dim, H / stride_s, W / stride_s), ...], finest first."""
-        levels = self.neck(self.trunk(image))
+    def forward(self, image: Tensor, finest: nn.Conv2d | None = None) -> list[Tensor]:
+        """(B, 3, H, W) -> [(B, dim, H / stride_s, W / stride_s), ...], finest first.
+
+        Args:
+            finest: see :meth:`.fpn_neck.FPNNeck.forward`.
+        """
+        levels = self.neck(self.trunk(image)) if finest is None else self.neck(self.trunk(image), finest)
         return levels[: len(levels) - self.discard]

@@ -57,6 +57,10 @@ class SlicePlan:
         low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
+    def outward(self) -> list[int]:
+        """The slices, the key slice first and then those nearest to it."""
+        return sorted(self.slices, key=lambda index: (abs(index - self.key_slice), index))
+
     def is_prompted(self, index: int) -> bool:
         """Whether the user said something about that very slice (the box says it about the key slice)."""
         return index == self.key_slice or any(index in told for told in (self.points, self.masks, self.boxes))
