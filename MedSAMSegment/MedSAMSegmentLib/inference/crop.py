@@ -18,6 +18,10 @@ from scipy import sparse
 from ..prompts.plan import Rectangle
 from ..prompts.plane import SlicePlane
 
+# Frames have so many different sides between one and its double, and so many places along half a side: boxes are at
+# most 6 % off their size and 3 % off their middle, less than in training.
+_SIDES, _PLACES = 6, 8
+
 
 @dataclass(frozen=True)
 class CropSettings:
@@ -54,17 +58,22 @@ class CropFrame:
 
     @classmethod
     def around(cls, bounds: Rectangle, plane: SlicePlane, settings: CropSettings) -> CropFrame:
-        """The frame of one object: square in millimetres, its box in the middle, context on each side."""
+        """The frame of one object: square in millimetres, its box about in the middle, context on each side.
+
+        Only some sizes and places are taken, so a box that is drawn again a little differently has the same frame, and
+        the slices that were encoded for it.
+        """
         x0, y0, x1, y1 = bounds
         finest = min(plane.row_spacing, plane.column_spacing)
         longest = max((x1 - x0) * plane.column_spacing, (y1 - y0) * plane.row_spacing)
-        side = max(
-            longest * (1 + 2 * settings.context),
-            settings.sizes[0] * finest / settings.largest_magnification,
-        )
+        wanted = 2.0 ** (round(np.log2(longest * (1 + 2 * settings.context)) * _SIDES) / _SIDES)
+        side = max(wanted, settings.sizes[0] * finest / settings.largest_magnification)
         size = next((n for n in settings.sizes if side / n <= finest), settings.sizes[-1])
         half_x, half_y = side / plane.column_spacing / 2, side / plane.row_spacing / 2
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        x, y = (
+            round((low + high) / 2 / half * _PLACES) * half / _PLACES
+            for low, high, half in ((x0, x1, half_x), (y0, y1, half_y))
+        )
         return cls(x - half_x, y - half_y, x + half_x, y + half_y, size)
 
     @classmethod

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.coarse import GLANCE_CELLS, CoarseNetwork, SeenBox, resampled
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
@@ -32,7 +33,7 @@ _Item = TypeVar("_Item")
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
 
-# How often a box is looked at: most objects change little after the second time, thin ones still do.
+# How often a box is looked at after the glance: most objects change little after the second time, thin ones still do.
 _LOOKS = 4
 
 
@@ -73,26 +74,35 @@ class EmbeddedPredictor:
         self._device = loaded.device
 
     def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
-        """Where in the box the object is: at first sight, and then looking again with that in mind.
+        """Where in the box the object is: at a glance, and then looking again and again with that in mind.
 
         Args:
-            meanwhile: a piece of it is done beside every look but the first, which somebody waits for.
+            meanwhile: a piece of it is done beside every step but those of the glance, which somebody waits for.
         """
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
-        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
         step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        see = partial(coarse.see, intensities, step)
-        seen = side_by_side(see, [coarse.find_regions(intensities)], self._device)[0]
+        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        idle = cores() > 1 and self._device.type == "cpu"
         believed: torch.Tensor | None = None
-        others = iter(meanwhile)
-        for number in range(_LOOKS):
-            work: list[Callable[[], Any]] = [partial(coarse.look, seen, believed)]
-            if number and cores() > 1 and self._device.type == "cpu":
-                work += islice(others, 1)
-            believed = side_by_side(_done, work, self._device)[0]
-            yield CoarseMask(believed[0], self.grid, view.axes)
+        nothing: Iterable[Callable[[], object]] = ()
+        for cells, looks, others in (
+            (GLANCE_CELLS, 1, iter(nothing)),
+            (self.grid.cells, _LOOKS, iter(meanwhile if idle else nothing)),
+        ):
+            shown = resampled(intensities, cells)
+            seen = self._beside(others, partial(_seen, coarse, shown, step))
+            believed = None if believed is None else resampled(believed, cells)
+            for _ in range(looks):
+                believed = self._beside(others, partial(coarse.look, seen, believed))
+                yield CoarseMask(believed[0], coarse.grid_of(shown), view.axes)
+
+    def _beside(self, others: Iterator[Callable[[], object]], work: Callable[[], _Item]) -> _Item:
+        """What ``work`` gives; the next one of the others is done at the same time."""
+        pieces: list[Callable[[], Any]] = [work, *islice(others, 1)]
+        made: _Item = side_by_side(lambda piece: piece(), pieces, self._device)[0]
+        return made
 
     @property
     def slices_at_once(self) -> int:
@@ -198,8 +208,8 @@ class EmbeddedPredictor:
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
 
 
-def _done(work: Callable[[], _Item]) -> _Item:
-    return work()
+def _seen(coarse: CoarseNetwork, intensities: torch.Tensor, step: torch.Tensor) -> SeenBox:
+    return coarse.see(intensities, step, coarse.find_regions(intensities))
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:
