@@ -9,6 +9,7 @@ from MedSAMSegmentLib.models.layers import LayerNorm2d
 from MedSAMSegmentLib.models.memory_attention import RotaryAttention
 from MedSAMSegmentLib.models.position_encoding import RandomFourierEncoding, SineEncoding2d
 from MedSAMSegmentLib.models.prompt_encoder import PromptEncoder
+from MedSAMSegmentLib.models.two_way_transformer import Attention
 from MedSAMSegmentLib.models.windows import partition, unpartition
 
 
@@ -127,3 +128,21 @@ def test_without_prompts_there_are_no_tokens_and_the_no_mask_embedding() -> None
 def test_fourier_encoding_has_the_length_of_its_frequencies() -> None:
     encoding = RandomFourierEncoding(32)(torch.rand(5, 2))
     assert torch.allclose(encoding.square().sum(-1), torch.full((5,), 16.0), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asking", "asked"), [((3, 2), (1, 60)), ((3, 2), (3, 60)), ((1, 60), (3, 2)), ((3, 9), (3, 7))]
+)
+def test_attention_between_few_tokens_and_an_image_is_attention(
+    asking: tuple[int, int], asked: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, heads=4, downsample=2)
+    query, key, value = torch.randn(*asking, 32), torch.randn(*asked, 32), torch.randn(*asked, 32)
+    q, k, v = (
+        layer(x).unflatten(-1, (4, 4)).transpose(1, 2)
+        for layer, x in ((attention.q_proj, query), (attention.k_proj, key), (attention.v_proj, value))
+    )
+    share = (q @ k.transpose(2, 3) / 2.0).softmax(dim=-1)
+    expected = attention.out_proj((share @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(query, key, value), expected, rtol=1e-4, atol=1e-5)

@@ -54,17 +54,33 @@ class Convolution3d(nn.Conv3d):
         return convolve3d(x, self.weight, self.bias, self.stride, self.padding)
 
 
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A transposed convolution whose kernel is as large as its stride: one product of matrices, and sorting.
+
+    Args:
+        x: (B, *grid, C), channels last.
+        weight: (C, O, *kernel), as torch keeps it.
+        bias: (O,).
+
+    Returns:
+        (B, *(grid * kernel), O): every cell has become a block of cells.
+    """
+    kernel, axes = weight.shape[2:], weight.ndim - 2
+    parts = F.linear(x, weight.permute(*range(2, 2 + axes), 1, 0).flatten(0, -2)).unflatten(-1, (*kernel, -1))
+    if bias is not None:
+        parts = parts + bias if torch.is_grad_enabled() else parts.add_(bias)
+    order = [axis for pair in zip(range(1, 1 + axes), range(1 + axes, 1 + 2 * axes), strict=True) for axis in pair]
+    larger = parts.permute(0, *order, -1)
+    return larger.reshape(len(x), *(n * k for n, k in zip(x.shape[1:-1], kernel, strict=True)), -1)
+
+
 class Enlargement3d(nn.ConvTranspose3d):
-    """``nn.ConvTranspose3d`` whose kernel is as large as its stride: a matrix product on a CPU, where torch is slow."""
+    """``nn.ConvTranspose3d`` as :func:`enlarge` computes it on a CPU, where torch is slow."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not _quick_on_cpu(x):
             return super().forward(x, output_size)
-        weight = self.weight.permute(2, 3, 4, 1, 0)
-        parts = F.linear(x.movedim(1, -1), weight.reshape(-1, x.shape[1])).unflatten(-1, weight.shape[:4])
-        # (B, D, H, W, d, h, w, C) -> (B, D, d, H, h, W, w, C): every voxel becomes a block of voxels.
-        larger = parts.permute(0, 1, 4, 2, 5, 3, 6, 7).flatten(5, 6).flatten(3, 4).flatten(1, 2)
-        return (larger if self.bias is None else larger.add_(self.bias)).movedim(-1, 1)
+        return enlarge(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
 
 
 class MultilayerPerceptron(nn.Module):

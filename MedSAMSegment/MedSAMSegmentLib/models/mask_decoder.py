@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import LayerNorm2d, MultilayerPerceptron
+from .layers import LayerNorm2d, MultilayerPerceptron, enlarge
 from .two_way_transformer import TwoWayTransformer
 
 _ALWAYS_PRESENT = 10.0
 """Object score logit of a decoder that has no such head."""
+
+
+# Objects decoded at once on a CPU.
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,18 @@ class MaskDecoder(nn.Module):
     ) -> DecoderOutput:
         """All masks: the single one first, then the candidates."""
         batch = sparse_prompts.shape[0]
+        high_resolution = [level.contiguous(memory_format=torch.channels_last) for level in high_resolution]
+        if sparse_prompts.device.type == "cpu" and batch > _AT_ONCE:
+            # The enlarged maps of few objects stay in a processor's cache, those of many do not.
+            parts = [
+                self.predict_masks(
+                    *(_rows(given, first) for given in (embedding, position, sparse_prompts, dense_prompts)),
+                    [_rows(level, first) for level in high_resolution],
+                )
+                for first in range(0, batch, _AT_ONCE)
+            ]
+            together = zip(*(vars(part).values() for part in parts), strict=True)
+            return DecoderOutput(*(torch.cat(values) for values in together))
         output_tokens = [self.iou_token.weight, self.mask_tokens.weight]
         if self.object_score:
             output_tokens.insert(0, self.obj_score_token.weight)
@@ -148,7 +165,6 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([own, sparse_prompts], dim=1)
 
         source = embedding + dense_prompts
-        source = source.expand(batch, -1, -1, -1) if source.shape[0] != batch else source
         height, width = source.shape[-2:]
         tokens, image = self.transformer(tokens, source.flatten(2).transpose(1, 2), position.flatten(2).transpose(1, 2))
         image = image.transpose(1, 2).reshape(batch, self.dim, height, width)
@@ -172,9 +188,10 @@ class MaskDecoder(nn.Module):
         if not self.high_resolution:
             return self.output_upscaling(image)
         up1, norm, act1, up2, act2 = self.output_upscaling
-        fine, middle = high_resolution
-        image = act1(norm(up1(image) + middle))
-        return act2(up2(image) + fine)
+        fine, middle = (level.movedim(1, -1) for level in high_resolution)
+        image = enlarge(image.movedim(1, -1), up1.weight, up1.bias) + middle
+        image = act1(F.layer_norm(image, image.shape[-1:], norm.weight, norm.bias, norm.eps))
+        return act2(enlarge(image, up2.weight, up2.bias) + fine).movedim(-1, 1)
 
     @staticmethod
     def _stable_mask(everything: DecoderOutput, margin: float, threshold: float) -> tuple[Tensor, Tensor]:
@@ -187,3 +204,8 @@ class MaskDecoder(nn.Module):
         rows = torch.arange(len(best), device=best.device)
         logits = torch.where(stable[..., None, None], single, everything.logits[rows, best].unsqueeze(1))
         return logits, torch.where(stable, single_iou, everything.ious[rows, best].unsqueeze(1))
+
+
+def _rows(given: Tensor, first: int) -> Tensor:
+    """The objects decoded at once; what is the same for all stays."""
+    return given if len(given) == 1 else given[first : first + _AT_ONCE]

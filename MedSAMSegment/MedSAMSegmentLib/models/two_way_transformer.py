@@ -43,14 +43,56 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, N, dim), (B, M, dim), (B, M, dim) -> (B, N, dim)."""
-        attended = F.scaled_dot_product_attention(
-            self._split(self.q_proj(query)), self._split(self.k_proj(key)), self._split(self.v_proj(value))
-        )
+        """(B, N, dim), (B, M, dim), (B, M, dim) -> (B, N, dim); an image may be (1, ...), the same for all B.
+
+        A few prompt tokens and a whole image: then the image is not projected at all, but the tokens are, both ways
+        (the products of matrices are taken in another order), and what is the same for all B is computed once.
+        """
+        inner = self.q_proj.out_features
+        if self.heads * query.shape[1] < inner and 4 * query.shape[1] <= key.shape[1]:
+            return self._by_few(query, key, value)
+        if self.heads * key.shape[1] < inner and 4 * key.shape[1] <= query.shape[1]:
+            return self._to_few(query, key, value)
+        split = [self._split(layer(x)) for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))]
+        batch = max(len(part) for part in split)
+        attended = F.scaled_dot_product_attention(*(part.expand(batch, -1, -1, -1) for part in split))
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _by_few(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Few tokens look at the image; the keys' bias shifts all scores of a token alike and plays no part."""
+        asked = self._split(self.q_proj(query)) @ self._by_head(self.k_proj.weight)
+        share = (_times(asked.flatten(1, 2), key.transpose(1, 2)) * self._scale).softmax(dim=-1)
+        seen = _times(share, value).unflatten(1, (self.heads, -1)) @ self._by_head(self.v_proj.weight).transpose(1, 2)
+        attended = seen.transpose(1, 2).flatten(2) + self.v_proj.bias
+        return self.out_proj(attended)
+
+    def _to_few(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The image looks at few tokens."""
+        keys, values = self._split(self.k_proj(key)), self._split(self.v_proj(value))
+        offered = (keys @ self._by_head(self.q_proj.weight)).flatten(1, 2)
+        offset = (keys @ self._by_head(self.q_proj.bias)[..., None]).flatten(1, 2)
+        scores = (_times(offered, query.transpose(1, 2)) + offset) * self._scale
+        share = scores.unflatten(1, (self.heads, -1)).softmax(dim=2).flatten(1, 2)
+        answers = (values @ self._by_head(self.out_proj.weight.T)).flatten(1, 2)
+        return share.transpose(1, 2) @ answers + self.out_proj.bias
+
+    @property
+    def _scale(self) -> float:
+        return float(self.q_proj.out_features // self.heads) ** -0.5
+
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """(inner, ...) -> (heads, inner / heads, ...)."""
+        return weight.unflatten(0, (self.heads, -1))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _times(left: Tensor, right: Tensor) -> Tensor:
+    """(B, K, C) @ (B or 1, C, N); one product of two matrices where ``right`` is the same for all B."""
+    if len(right) == len(left):
+        return left @ right
+    return (left.flatten(0, 1) @ right[0]).unflatten(0, left.shape[:2])
 
 
 class TwoWayBlock(nn.Module):
@@ -117,7 +159,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, image: Tensor, image_position: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, dim), image and its position (B or 1, N, dim) -> tokens and image in each other's light."""
+        """Tokens (B, T, dim), image and its position (B or 1, N, dim) -> both in each other's light, (B, ...)."""
         token_position = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_position, image_position)
