@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from intensity_predictor import IntensityPredictor
-from MedSAMSegmentLib import OrientedBox
 from MedSAMSegmentLib.inference import EmbeddingCache
 from MedSAMSegmentLib.inference.cache import size_in_bytes
-from session_scene import SCENE, session
 
 
 def test_a_value_is_computed_once_and_the_least_recently_used_goes_first():
@@ -51,13 +48,3 @@ def test_nested_features_are_counted_whole():
 
     features = Features(torch.zeros(10), (torch.zeros(5, dtype=torch.float16),), {"x": np.zeros(3, np.int16)})
     assert size_in_bytes([features]) == 40 + 10 + 6
-
-
-def test_a_box_drawn_again_a_little_differently_finds_its_slices_encoded():
-    predictor = IntensityPredictor()
-    s = session(predictor)
-    s.segment("object")
-    encoded = len(predictor.encoded)
-    s.add_object("redrawn", OrientedBox(SCENE.box.centre + np.array([0.3, 0.0, 0.0]), SCENE.box.axes, SCENE.box.size))
-    assert s.segment("redrawn").mask.sum() > 1000
-    assert len(predictor.encoded) == encoded

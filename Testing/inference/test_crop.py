@@ -85,28 +85,12 @@ def test_reducing_does_not_alias():
     assert np.abs(reduced[:, 1:-1] - 0.5).max() < 0.05  # the image's edge repeats beyond it
 
 
-@given(st.floats(5, 60), st.floats(5, 60), st.floats(4, 60), st.floats(4, 60))
-def test_the_crop_is_square_in_millimetres_with_the_box_about_in_its_middle(x, y, width, height):
+def test_the_crop_is_square_in_millimetres_with_the_box_in_its_middle():
     cut = plane()
-    frame = CropFrame.around((x, y, x + width, y + height), cut, CropSettings(context=0.25, largest_magnification=99.0))
-    side = (frame.x1 - frame.x0) * cut.column_spacing
-    assert (frame.y1 - frame.y0) * cut.row_spacing == pytest.approx(side)
-    assert side == pytest.approx(max(width * cut.column_spacing, height * cut.row_spacing) * 1.5, rel=0.06)
-    middle = frame.to_crop((x + width / 2, y + height / 2)) + 0.5
-    np.testing.assert_allclose(middle / frame.size, 0.5, atol=0.032)
-    assert frame.holds((x, y, x + width, y + height))
-
-
-def test_a_box_drawn_again_a_little_differently_is_mostly_shown_in_the_same_crop():
-    cut, random = plane(), np.random.default_rng(0)
-    same = 0
-    for _ in range(200):
-        box = np.array([20.0, 20.0, 60.0, 50.0]) + random.uniform(-5, 5, 4)
-        redrawn = box + random.uniform(-1, 1, 4)
-        same += CropFrame.around(tuple(box), cut, CropSettings()) == CropFrame.around(
-            tuple(redrawn), cut, CropSettings()
-        )
-    assert same > 100
+    frame = CropFrame.around((10.0, 20.0, 50.0, 40.0), cut, CropSettings(context=0.25))
+    width, height = (frame.x1 - frame.x0) * cut.column_spacing, (frame.y1 - frame.y0) * cut.row_spacing
+    assert width == pytest.approx(height) and width == pytest.approx(40 * 0.7 * 1.5)
+    np.testing.assert_allclose(frame.to_crop((30.0, 30.0)), ((frame.size - 1) / 2,) * 2)
 
 
 def test_the_smallest_size_without_loss_is_chosen():

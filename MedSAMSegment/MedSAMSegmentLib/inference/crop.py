@@ -18,10 +18,6 @@ from scipy import sparse
 from ..prompts.plan import Rectangle
 from ..prompts.plane import SlicePlane
 
-# Frames have so many different sides between one and its double, and so many places along half a side: boxes are at
-# most 6 % off their size and 3 % off their middle, less than in training.
-_SIDES, _PLACES = 6, 8
-
 
 @dataclass(frozen=True)
 class CropSettings:
@@ -33,8 +29,6 @@ class CropSettings:
         largest_magnification: an object of few pixels is shown with more context rather than magnified further.
         full_slice_size: the whole slice is brought to this many pixels in the full-slice mode.
         keeps_aspect: its longer side is; otherwise both are, and it is stretched.
-        snaps: only some sizes and places are taken, so a box that is drawn again a little differently has the same
-            frame, and the slices that were encoded for it.
     """
 
     context: float = 0.5
@@ -42,7 +36,6 @@ class CropSettings:
     largest_magnification: float = 3.0
     full_slice_size: int = 256
     keeps_aspect: bool = False
-    snaps: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,19 +54,17 @@ class CropFrame:
 
     @classmethod
     def around(cls, bounds: Rectangle, plane: SlicePlane, settings: CropSettings) -> CropFrame:
-        """The frame of one object: square in millimetres, its box (about) in the middle, context on each side."""
+        """The frame of one object: square in millimetres, its box in the middle, context on each side."""
         x0, y0, x1, y1 = bounds
         finest = min(plane.row_spacing, plane.column_spacing)
         longest = max((x1 - x0) * plane.column_spacing, (y1 - y0) * plane.row_spacing)
-        wanted = longest * (1 + 2 * settings.context)
-        if settings.snaps:
-            wanted = 2.0 ** (round(np.log2(wanted) * _SIDES) / _SIDES)
-        side = max(wanted, settings.sizes[0] * finest / settings.largest_magnification)
+        side = max(
+            longest * (1 + 2 * settings.context),
+            settings.sizes[0] * finest / settings.largest_magnification,
+        )
         size = next((n for n in settings.sizes if side / n <= finest), settings.sizes[-1])
         half_x, half_y = side / plane.column_spacing / 2, side / plane.row_spacing / 2
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        if settings.snaps:
-            x, y = (round(at / half * _PLACES) * half / _PLACES for at, half in ((x, half_x), (y, half_y)))
         return cls(x - half_x, y - half_y, x + half_x, y + half_y, size)
 
     @classmethod

@@ -57,9 +57,8 @@ class EmbeddedPredictor:
     # More in one piece of work are not quicker, and all of a piece are in memory at once.
     slices_in_piece = 4
 
-    # As in training (`training/samples.py`): the box fills between half and three quarters of the crop. Masks are
-    # better with the box in its very middle, and encoding a slice again costs little.
-    crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=256, snaps=False)
+    # As in training (`training/samples.py`): the box fills between half and three quarters of the crop.
+    crop = CropSettings(context=0.3, sizes=(96, 128), largest_magnification=12.0, full_slice_size=256)
 
     def __init__(self, loaded: LoadedModel) -> None:
         network = loaded.network

@@ -20,7 +20,7 @@ import torch
 from ..models.sam2 import ImageFeatures
 from ..version import SOFTWARE_VERSION
 
-_SUFFIX, _PART = ".encoded", ".part-"
+_SUFFIX, _PART, _CHANNELS_LAST = ".encoded", ".part-", ".channels_last"
 
 
 def encoded_folder() -> Path:
@@ -52,7 +52,7 @@ class EncodedOnDisk:
 
         path = self._path(key)
         try:
-            tensors = load_file(path)
+            tensors = dict(_laid_out(name, tensor) for name, tensor in load_file(path).items())
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -81,7 +81,7 @@ class EncodedOnDisk:
             self._make_room(size)
             handle, part = tempfile.mkstemp(prefix=_PART, dir=self.folder)
             os.close(handle)
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+            save_file({_name(name, tensor): tensor.contiguous() for name, tensor in tensors.items()}, part)
             os.replace(part, self._path(key))
         except OSError:
             if part is not None:
@@ -140,6 +140,19 @@ def _tensors(value: Any) -> dict[str, torch.Tensor] | None:
         levels = {f"high_resolution.{number}": level for number, level in enumerate(value.high_resolution)}
         return {"embedding": value.embedding, "position": value.position, **levels}
     return None
+
+
+def _laid_out(name: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """A tensor as it lay in memory when it was computed: that decides the last bits of what is computed from it."""
+    if name.endswith(_CHANNELS_LAST):
+        return name.removesuffix(_CHANNELS_LAST), tensor.contiguous(memory_format=torch.channels_last)
+    return name, tensor.clone()
+
+
+def _name(name: str, tensor: torch.Tensor) -> str:
+    """The name in the file; files do not keep how a tensor lay in memory."""
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return f"{name}{_CHANNELS_LAST}" if last else name
 
 
 def _value(tensors: dict[str, torch.Tensor]) -> Any:

@@ -166,7 +166,9 @@ class MaskDecoder(nn.Module):
 
         source = embedding + dense_prompts
         height, width = source.shape[-2:]
-        tokens, image = self.transformer(tokens, source.flatten(2).transpose(1, 2), position.flatten(2).transpose(1, 2))
+        # Contiguous, so that the last bits do not depend on how features lay in memory (they may come from a disk).
+        grids = (grid.flatten(2).transpose(1, 2).contiguous() for grid in (source, position))
+        tokens, image = self.transformer(tokens, *grids)
         image = image.transpose(1, 2).reshape(batch, self.dim, height, width)
 
         first = int(self.object_score)
