@@ -133,8 +133,7 @@ class Tracker:
 
     def _order(self) -> list[tuple[int, int | None]]:
         """All slices with the neighbour each one follows: prompted ones first, then outwards from all of them."""
-        key = self.plan.key_slice
-        sources = sorted(filter(self._is_source, self.plan.slices), key=lambda index: (abs(index - key), index))
+        sources = [index for index in self.plan.outward() if self._is_source(index)]
         order: list[tuple[int, int | None]] = [(index, None) for index in sources]
         seen, waiting = set(sources), deque(sources)
         inside = set(self.plan.slices)

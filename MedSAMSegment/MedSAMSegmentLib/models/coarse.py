@@ -211,9 +211,7 @@ class CoarseNetwork(nn.Module):
                 nn.init.zeros_(added.weight)
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
-            nn.Sequential(
-                Convolution3d(fine, deep, 2, stride=2, bias=False), group_norm(deep), nn.ReLU(inplace=True), block
-            )
+            nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), *norm_relu(deep), block)
             for fine, deep, block in ((a, b, ResidualBlock3d(b)) for a, b in pairs)
         )
         self.up = nn.ModuleList(Enlargement3d(deep, fine, 2, stride=2) for fine, deep in reversed(pairs))

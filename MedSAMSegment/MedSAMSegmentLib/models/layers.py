@@ -68,7 +68,7 @@ def enlarge(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     kernel, axes = weight.shape[2:], weight.ndim - 2
     parts = F.linear(x, weight.permute(*range(2, 2 + axes), 1, 0).flatten(0, -2)).unflatten(-1, (*kernel, -1))
     if bias is not None:
-        parts = parts + bias if torch.is_grad_enabled() else parts.add_(bias)
+        parts = parts.add_(bias)
     order = [axis for pair in zip(range(1, 1 + axes), range(1 + axes, 1 + 2 * axes), strict=True) for axis in pair]
     larger = parts.permute(0, *order, -1)
     return larger.reshape(len(x), *(n * k for n, k in zip(x.shape[1:-1], kernel, strict=True)), -1)
