@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,54 +49,61 @@ def interleaved(jobs: dict[str, Callable[[], Any]], repeats: int) -> Measured:
 
 
 def stages(chosen: argparse.Namespace) -> Measured:
-    """The parts of the networks on one slice; the encoder with every runtime that is there."""
+    """The parts of the networks on one slice, with every runtime that is there."""
     import torch
     from MedSAMSegmentLib.inference.runtimes import RUNTIMES, unavailable, use_runtime
-    from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
 
     jobs: dict[str, Callable[[], Any]] = {}
+
+    def add(name: str, runtime: str, job: Callable[[], Any]) -> None:
+        def finished() -> None:
+            job()
+            wait(chosen.device)
+
+        jobs[name if runtime == "torch" else f"{name}, {runtime}"] = finished
+
     with torch.inference_mode():
-        for name, size in (("medsam2", 512), *((("medsam", 1024),) if chosen.large else ())):
-            for runtime in RUNTIMES:
+        for runtime in RUNTIMES:
+            for name, size in (("medsam2", 512), *((("medsam", 1024),) if chosen.large else ())):
                 model = random_model(name, chosen.device)
                 if unavailable(runtime, model):
                     continue
                 use_runtime(model, runtime)
                 image = torch.rand(1, 3, size, size, device=chosen.device)
-                label = f"{name} encoder {size}" + ("" if runtime == "torch" else f", {runtime}")
-                jobs[label] = lambda encoder=model.network.image_encoder, image=image: encoder(image)
-        network: Any = random_model("medsam2", chosen.device).network
-        features = network.encode_image(torch.rand(1, 3, 512, 512, device=chosen.device))
-        box = torch.tensor([[[150.0, 150.0], [350.0, 350.0]]], device=chosen.device)
-        corners = torch.tensor([[2, 3]], device=chosen.device)
+                add(f"{name} encoder {size}", runtime, partial(model.network.image_encoder, image))
+                if name == "medsam2":
+                    for stage, job in _tracking_stages(model.network, image).items():
+                        add(f"{name} {stage}", runtime, job)
+        return interleaved(dict(sorted(jobs.items())), chosen.repeats)
 
-        def decode(count: int = 1) -> Any:
-            points, labels = box.expand(count, -1, -1), corners.expand(count, -1)
-            return network.decode(network.without_memory(features), features.high_resolution, points, labels)
 
-        found = decode()
+def _tracking_stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
+    """Decoder and memory of a SAM 2 network on one slice, with a full memory."""
+    import torch
+    from MedSAMSegmentLib.models.sam2 import RememberedPointer, RememberedSlice
 
-        def remember() -> Any:
-            return network.encode_memory(features, found.high_res_logits, found.object_score_logits, prompted=True)
+    features = network.encode_image(image)
+    box = torch.tensor([[[150.0, 150.0], [350.0, 350.0]]], device=image.device)
+    corners = torch.tensor([[2, 3]], device=image.device)
 
-        memory = remember()
-        slices = [RememberedSlice(memory, steps) for steps in range(7)]
-        pointers = [RememberedPointer(found.object_pointer, float(steps)) for steps in range(7)]
-        jobs |= {
-            "medsam2 memory attention 512": lambda: network.condition_on_memory(features, slices, pointers),
-            "medsam2 decoder 512": decode,
-            "medsam2 decoder 512, 64 boxes": lambda: decode(64),
-            "medsam2 memory encoder 512": remember,
-        }
+    def decode(count: int = 1) -> Any:
+        points, labels = box.expand(count, -1, -1), corners.expand(count, -1)
+        return network.decode(network.without_memory(features), features.high_resolution, points, labels)
 
-        def finished(job: Callable[[], Any]) -> Callable[[], None]:
-            def run() -> None:
-                job()
-                wait(chosen.device)
+    found = decode()
 
-            return run
+    def remember() -> Any:
+        return network.encode_memory(features, found.high_res_logits, found.object_score_logits, prompted=True)
 
-        return interleaved({name: finished(job) for name, job in jobs.items()}, chosen.repeats)
+    memory = remember()
+    slices = [RememberedSlice(memory, steps) for steps in range(7)]
+    pointers = [RememberedPointer(found.object_pointer, float(steps)) for steps in range(7)]
+    return {
+        "memory attention 512": lambda: network.condition_on_memory(features, slices, pointers),
+        "decoder 512": decode,
+        "decoder 512, 64 boxes": lambda: decode(64),
+        "memory encoder 512": remember,
+    }
 
 
 def embedded(chosen: argparse.Namespace) -> Measured:

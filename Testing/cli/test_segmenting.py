@@ -161,7 +161,7 @@ def test_encoded_slices_are_kept_on_disk_and_deleted_when_asked(
     run, scan: Path, kidney: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from MedSAMSegmentLib.inference import cache, encoded_folder
-    from MedSAMSegmentLib.inference.runtimes import runtime_folder
+    from MedSAMSegmentLib.inference.runtime_record import runtime_folder
 
     monkeypatch.delenv("MEDSAMSEGMENT_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

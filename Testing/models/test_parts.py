@@ -7,7 +7,7 @@ import torch
 from MedSAMSegmentLib.models.hiera import Hiera
 from MedSAMSegmentLib.models.layers import LayerNorm2d
 from MedSAMSegmentLib.models.memory_attention import RotaryAttention
-from MedSAMSegmentLib.models.position_encoding import RandomFourierEncoding, SineEncoding2d
+from MedSAMSegmentLib.models.position_encoding import RandomFourierEncoding, RotaryTable, SineEncoding2d
 from MedSAMSegmentLib.models.prompt_encoder import PromptEncoder
 from MedSAMSegmentLib.models.two_way_transformer import Attention
 from MedSAMSegmentLib.models.windows import partition, unpartition
@@ -49,8 +49,11 @@ def test_rotary_attention_is_what_the_complex_form_says(heads: int, memory_dim: 
     layer = RotaryAttention(32, memory_dim, heads)
     query, key = torch.randn(2, 15, 32), torch.randn(2, 2 * 15 + extra, memory_dim)
     value = torch.randn_like(key)
+    cosine, sine = RotaryTable(32 // heads)(grid, query)
+    nothing = torch.zeros(extra, cosine.shape[1])
+    of_keys = torch.cat([cosine, cosine, nothing + 1]), torch.cat([sine, sine, nothing])
     with torch.set_grad_enabled(learning):
-        ours = layer(query, key, value, grid, extra)
+        ours = layer(query, key, value, (cosine, sine), of_keys)
         assert torch.allclose(ours, _attention_by_definition(layer, query, key, value, grid, extra), atol=1e-5)
 
 

@@ -201,7 +201,8 @@ def clean_command(
 def _clean_kept(output: Output, yes: bool) -> None:
     """What was kept to be faster the next time."""
     from ..inference import EncodedOnDisk, encoded_folder
-    from ..inference.runtimes import converted_graphs, runtime_folder
+    from ..inference.openvino_graph import converted_graphs
+    from ..inference.runtime_record import runtime_folder
 
     kept, graphs = EncodedOnDisk(encoded_folder(), 0), converted_graphs()
     converted = sum(path.stat().st_size for path in graphs)

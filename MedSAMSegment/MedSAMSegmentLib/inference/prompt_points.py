@@ -6,8 +6,6 @@ import torch
 
 from .predictor import SlicePrompt
 
-OUTSIDE, INSIDE, FIRST_CORNER, SECOND_CORNER = 0, 1, 2, 3
-
 PROMPT_LOGIT_LIMIT = 32.0
 """Logits that are shown to a network again are clamped to this range, as the official programs do."""
 

@@ -1,28 +1,36 @@
 """Which runtime is the faster one on this computer: measured once, then remembered.
 
-What differs between computers is how well torch and OpenVINO use the processor, and that shows in a shallow network
-as in a deep one of the same kind, so a shallow one is measured: the large ones take minutes and gigabytes to convert.
-The file ``choice.json`` in the user's cache holds one entry for every processor, number of threads, architecture and
-version of torch and OpenVINO; anything new is measured anew.
+What differs between computers is how well torch and OpenVINO use the processor, and that shows in a shallow image
+encoder as in a deep one of the same kind, so a shallow one is measured: the large ones take minutes and gigabytes to
+convert.  The record ``choice.json`` holds one entry for every processor, number of threads, architecture and version
+of torch and OpenVINO; anything new is measured anew.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..errors import InferenceError, OutputError
-from ..version import SOFTWARE_VERSION
-from .processor import processor_name
-from .runtimes import EXACT_RUNTIMES, check_runtime, encode_with, runtime_folder, runtime_of, unavailable, use_runtime
+from ..errors import InferenceError
+from ..models.prompt_encoder import FIRST_CORNER, SECOND_CORNER
+from ..models.sam2 import SAM2, RememberedPointer, RememberedSlice
+from .runtime_parts import ENCODER, Part
+from .runtime_record import on_this_computer, recall, record
+from .runtimes import (
+    CHECKED,
+    EXACT_RUNTIMES,
+    check_runtime,
+    compute_with,
+    identity_of,
+    runtime_of,
+    unavailable,
+    use_runtime,
+)
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -32,6 +40,8 @@ _PICTURE = 512
 
 # A runtime that converts a network first must take at most this part of the time to be worth it.
 _WORTHWHILE = 0.75
+
+CHOICE = "choice.json"
 
 LEAST_PARAMETERS = 4_000_000
 """Smaller networks stay with torch: converting them takes longer than they ever save."""
@@ -67,14 +77,13 @@ def choose_runtime(loaded: LoadedModel, wanted: str = "auto") -> RuntimeUse:
         use_runtime(loaded, candidates[0])
         return RuntimeUse(candidates[0])
     notes: tuple[str, ...] = ()
-    key, path = _key(loaded.spec.architecture), runtime_folder() / "choice.json"
-    seconds = _remembered(path).get(key)
-    if seconds is None or set(seconds) != set(candidates):
+    key = on_this_computer(loaded.spec.architecture)
+    seconds = _seconds(recall(CHOICE).get(key))
+    if set(seconds) != set(candidates):
         seconds = measure(loaded.spec.architecture, candidates)
         told = ", ".join(f"{name} {1000 * taken:.0f} ms" for name, taken in seconds.items())
         notes = (f"Measured once on this computer, a small network of this kind takes with {told}.",)
-        with suppress(OSError, OutputError):  # a computer that cannot remember measures again
-            _remember(path, key, seconds)
+        record(CHOICE, key, seconds)
     fastest = min(seconds, key=lambda name: seconds[name] / (1.0 if name == "torch" else _WORTHWHILE))
     return _if_exact(loaded, fastest, notes)
 
@@ -84,11 +93,11 @@ def measure(architecture: str, candidates: Sequence[str]) -> dict[str, float]:
 
     Repeats are interleaved, so that whatever else the computer does disturbs all alike.
     """
-    network = _shallow(architecture).eval()
+    encoder = Part(ENCODER, _shallow(architecture).eval(), "forward")
     image = torch.rand(1, 3, _PICTURE, _PICTURE)
     seconds: dict[str, float] = {}
     with torch.inference_mode():
-        ways = {name: encode_with(network, name) for name in candidates}
+        ways = {name: compute_with(encoder, name) for name in candidates}
         for repeat in range(_REPEATS + 1):
             for name, encode in ways.items():
                 begun = time.perf_counter()
@@ -124,45 +133,35 @@ def _if_exact(loaded: LoadedModel, name: str, notes: tuple[str, ...]) -> Runtime
     if runtime_of(loaded) == name:
         return RuntimeUse(name, notes)  # as it was found for an earlier session with this model
     use_runtime(loaded, name)
-    if name != "torch":
-        encoder: Any = loaded.network.image_encoder
-        side = int(loaded.spec.image_size)
+    key = on_this_computer(f"{identity_of(loaded)} {name}")
+    if name != "torch" and key not in recall(CHECKED):
         try:
-            with torch.inference_mode():
-                encoder(torch.rand(1, 3, side, side, device=loaded.device))
+            _try(loaded)
         except InferenceError as error:
             use_runtime(loaded, "torch")
             return RuntimeUse("torch", (*notes, f"{error.message} It is not used."))
+        record(CHECKED, key, True)
     return RuntimeUse(name, notes)
 
 
-def _key(architecture: str) -> str:
-    import openvino
+@torch.inference_mode()
+def _try(loaded: LoadedModel) -> None:
+    """Every part once, on noise: a box, and a second slice that remembers it."""
+    network: Any = loaded.network
+    side = int(loaded.spec.image_size)
+    features = network.encode_image(torch.rand(1, 3, side, side, device=loaded.device))
+    corners = torch.tensor([[[side / 4, side / 4], [side / 2, side / 2]]], device=loaded.device)
+    labels = torch.tensor([[FIRST_CORNER, SECOND_CORNER]], device=loaded.device)
+    if not isinstance(network, SAM2):
+        network.decode(features, corners, labels)
+        return
+    found = network.decode(network.without_memory(features), features.high_resolution, corners, labels)
+    memory = network.encode_memory(features, found.high_res_logits, found.object_score_logits, prompted=True)
+    network.condition_on_memory(features, [RememberedSlice(memory, 0)], [RememberedPointer(found.object_pointer, 1.0)])
 
-    return " | ".join(
-        [
-            processor_name(),
-            f"{torch.get_num_threads()} threads",
-            architecture,
-            f"torch {torch.__version__}",
-            f"openvino {openvino.__version__}",
-            SOFTWARE_VERSION,
-        ]
-    )
 
-
-def _remembered(path: Path) -> dict[str, dict[str, float]]:
-    """What was measured before; nothing where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(key): {str(n): float(s) for n, s in entry.items()} for key, entry in content.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+def _seconds(remembered: object) -> dict[str, float]:
+    """What was measured before; nothing where the record does not hold times."""
+    if not isinstance(remembered, dict) or not all(isinstance(taken, float) for taken in remembered.values()):
         return {}
-
-
-def _remember(path: Path, key: str, seconds: dict[str, float]) -> None:
-    from ..export.atomic import atomic_path
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({**_remembered(path), key: seconds}, indent=1), encoding="utf-8")
+    return remembered

@@ -1,9 +1,9 @@
-"""What computes the image encoder: torch, or OpenVINO, in single precision or with bfloat16.
+"""What computes the heavy parts of a network: torch, or OpenVINO, in single precision or with bfloat16.
 
-The encoder is most of the work and has one input and no memory, which is why it, and only it, is handed to another
-runtime.  Everything else of a network stays in torch.  Whatever computes it must give what torch gives in single
-precision: the first picture of every size is encoded both ways, and a difference beyond :data:`TOLERANCE` is an error.
-Nothing ever falls back to something slower or different without a word.
+The parts (`runtime_parts.py`) are functions of tensors alone; everything else of a network stays in torch.  Whatever
+computes them must give what torch gives in single precision: the first time a part sees a size on a computer it is
+computed both ways, and a difference beyond :data:`TOLERANCE` is an error.  What was found equal is remembered
+(`runtime_record.py`).  Nothing ever falls back to something slower or different without a word.
 
 ``auto`` is the faster of the single-precision runtimes that are installed (`runtime_choice.py`); bfloat16 changes
 masks a little (mean overlap with single precision about 0.99) and has to be asked for.
@@ -12,20 +12,16 @@ masks a little (mean overlap with single precision about 0.99) and has to be ask
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InferenceError, UsageError
 from .processor import computes_bfloat16
+from .runtime_parts import ENCODER, Part, part, parts_of
+from .runtime_record import on_this_computer, recall, record
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
@@ -36,12 +32,16 @@ EXACT_RUNTIMES = ("torch", "openvino")
 """Those that compute in single precision throughout; ``auto`` chooses among them."""
 
 TOLERANCE = {"torch": 0.0, "openvino": 1e-3, "torch-bf16": 0.06, "openvino-bf16": 0.06}
-"""Largest root mean square difference from torch in single precision, relative to that of the embedding."""
+"""Largest root mean square difference from torch in single precision, relative to that of the result."""
 
 ENCODER_ARCHITECTURES = ("sam", "sam-tiny-vit", "sam2", "efficient-tam")
 """Networks whose image encoder is large enough for a runtime of its own; the embedded network is torch's alone."""
 
-Encode = Callable[[Tensor], list[Tensor]]
+CHECKED = "checked.json"
+"""The record of what was compared with torch and found equal."""
+
+Compute = Callable[..., Any]
+"""Tensors -> one tensor or several."""
 
 
 def check_runtime(name: str) -> None:
@@ -71,7 +71,7 @@ def unavailable(name: str, loaded: LoadedModel) -> str:
 
 
 def use_runtime(loaded: LoadedModel, name: str) -> None:
-    """Let a runtime compute the image encoder of a model from now on, for whoever uses that model.
+    """Let a runtime compute the heavy parts of a model from now on, for whoever uses that model.
 
     Args:
         loaded: the model; its network is changed in place.
@@ -85,53 +85,74 @@ def use_runtime(loaded: LoadedModel, name: str) -> None:
     if reason:
         hint = "Install it (pip install openvino), or use --runtime torch." if "installed" in reason else ""
         raise UsageError("RUNTIME_UNAVAILABLE", reason, hint or "Use --runtime torch.")
-    encoder: Any = getattr(loaded.network, "image_encoder", None)
-    if encoder is None or runtime_of(loaded) == name:
+    if loaded.spec.architecture not in ENCODER_ARCHITECTURES or runtime_of(loaded) == name:
         return
-    # The class's own way is uncovered again, or covered by an attribute of the object.
-    encoder.__dict__.pop("forward", None)
-    if name != "torch":
-        identity = f"{loaded.spec.name}-{loaded.weights_sha256[:32]}"
-        other = encode_with(encoder, name, loaded.device.type, identity)
-        encoder.forward = CheckedEncoder(name, encoder.forward, other)
+    identity = identity_of(loaded)
+    for each in parts_of(loaded.network):
+        # The class's own way is uncovered again, or covered by an attribute of the object.
+        vars(each.module).pop(each.method, None)
+        if name.startswith("openvino") or (name == "torch-bf16" and each.tolerates_bfloat16):
+            other = compute_with(each, name, loaded.device.type, identity)
+            vars(each.module)[each.method] = CheckedPart(name, each, other, identity)
+
+
+def identity_of(loaded: LoadedModel) -> str:
+    """Architecture and weights in one word."""
+    return f"{loaded.spec.name}-{loaded.weights_sha256[:32]}"
 
 
 def runtime_of(loaded: LoadedModel) -> str:
-    """The runtime that computes a model's image encoder."""
-    covering = vars(getattr(loaded.network, "image_encoder", object)).get("forward")
-    return covering.name if isinstance(covering, CheckedEncoder) else "torch"
+    """The runtime that computes a model's heavy parts."""
+    if loaded.spec.architecture not in ENCODER_ARCHITECTURES:
+        return "torch"
+    covering = vars(part(loaded.network, ENCODER)).get("forward")
+    return covering.name if isinstance(covering, CheckedPart) else "torch"
 
 
-class CheckedEncoder:
-    """An encoder that is compared with torch in single precision on the first picture of every size.
+class CheckedPart:
+    """A part that is compared with torch in single precision the first time it sees a size.
 
     Args:
         name: of the runtime.
-        exact: torch in single precision.
-        encode: the runtime.
+        part: what is computed.
+        compute: the runtime.
+        identity: of architecture and weights, to remember sizes found equal; without it this object alone remembers.
     """
 
-    def __init__(self, name: str, exact: Encode, encode: Encode) -> None:
+    def __init__(self, name: str, part: Part, compute: Compute, identity: str = "") -> None:
         self.name = name
-        self._exact = exact
-        self._encode = encode
-        self._checked: set[tuple[int, ...]] = set()
+        self._part = part
+        self._compute = compute
+        self._identity = identity
+        self._checked: set[str] = set()
 
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        size = tuple(image.shape[1:])
+    def __call__(self, *given: Tensor) -> Any:
+        size = self._part.size(given) + self._part.amount(given)
         if size not in self._checked:
+            self._check(size, given)
+        return self._compute(*given)
+
+    def _check(self, size: str, given: tuple[Tensor, ...]) -> None:
+        key = on_this_computer(f"{self._identity} {self._part.name} {size} {self.name}")
+        if not self._identity or key not in recall(CHECKED):
             # Some compiled graphs are right the first time only, so the second answer is compared.
-            self._encode(image)
-            error = relative_difference(self._encode(image)[-1], self._exact(image)[-1])
+            self._compute(*given)
+            found, expected = self._compared(self._compute(*given)), self._compared(self._part.exact(*given))
+            error = relative_difference(found, expected)
             if not error <= TOLERANCE[self.name]:
                 raise InferenceError(
                     "RUNTIME_INEXACT",
-                    f"The runtime {self.name} differs from torch by {error:.2g} on this computer, allowed are"
-                    f" {TOLERANCE[self.name]:.2g}.",
+                    f"The runtime {self.name} differs from torch by {error:.2g} on this computer"
+                    f" ({self._part.name.replace('_', ' ')}), allowed are {TOLERANCE[self.name]:.2g}.",
                     "Use --runtime torch.",
                 )
-            self._checked.add(size)
-        return self._encode(image)
+            if self._identity:
+                record(CHECKED, key, float(f"{error:.2g}"))
+        self._checked.add(size)
+
+    def _compared(self, results: Any) -> Tensor:
+        compared: Tensor = results if self._part.single else results[self._part.compared]
+        return compared
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:
@@ -139,132 +160,35 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp(min=1e-12))
 
 
-def encode_with(encoder: nn.Module, name: str, device: str = "cpu", identity: str = "") -> Encode:
-    """A module as one of :data:`RUNTIMES` computes it, not compared with anything.
+def compute_with(part: Part, name: str, device: str = "cpu", identity: str = "") -> Compute:
+    """A part as one of :data:`RUNTIMES` computes it, not compared with anything.
 
     Args:
-        encoder: one image (1, 3, H, W) -> list of feature maps.
         identity: of architecture and weights, to find the converted graph again; without it the graph is not kept.
     """
     if name == "torch":
-        return encoder
+        return part.exact
     if name == "torch-bf16":
-        return _AutocastEncoder(encoder, device)
-    return _OpenVinoEncoder(encoder, name, identity)
+        return _AutocastPart(part, device)
+    from .openvino_graph import OpenVinoPart
+
+    return OpenVinoPart(part, bfloat16=name.endswith("bf16") and part.tolerates_bfloat16, identity=identity)
 
 
-class _AutocastEncoder:
+class _AutocastPart:
     """torch with bfloat16 where it is safe (CPU, CUDA), weights of convolutions with channels last."""
 
-    def __init__(self, encoder: nn.Module, device: str) -> None:
+    def __init__(self, part: Part, device: str) -> None:
         from ..models.layers import channels_last
 
-        channels_last(encoder)
-        self._forward = encoder.forward
+        channels_last(part.module)
+        self._part = part
         self._device = device
 
-    def __call__(self, image: Tensor) -> list[Tensor]:
+    def __call__(self, *given: Tensor) -> Any:
+        images_last = [
+            one.contiguous(memory_format=torch.channels_last) if one.ndim == 4 else one for one in given
+        ]  # as the weights lie
         with torch.autocast(self._device, dtype=torch.bfloat16):
-            levels = self._forward(image.contiguous(memory_format=torch.channels_last))
-        return [level.float() for level in levels]
-
-
-class _AsTuple(nn.Module):
-    """What can be converted: a module that returns a tuple."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self._forward = encoder.forward
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self._forward(image))
-
-
-class _OpenVinoEncoder:
-    """OpenVINO on the CPU; one graph a picture size, converted once and kept in the user's cache if it has a name."""
-
-    def __init__(self, encoder: nn.Module, name: str, identity: str) -> None:
-        self._module = _AsTuple(encoder).eval()
-        self._precision = "bf16" if name.endswith("bf16") else "f32"
-        self._identity = identity
-        self._compiled: dict[tuple[int, ...], Any] = {}
-
-    def __call__(self, image: Tensor) -> list[Tensor]:
-        size = (1, *image.shape[1:])
-        if size not in self._compiled:
-            self._compiled[size] = self._compile(size)
-        # Graphs are made for one picture: batches gain nothing.  Pictures and results are copied into and out of the
-        # runtime's buffers.
-        found = [
-            [
-                torch.from_numpy(level.copy())
-                for level in self._compiled[size]([one.numpy()], share_inputs=False).values()
-            ]
-            for one in image.float().contiguous().split(1)
-        ]
-        return [torch.cat(levels) if len(levels) > 1 else levels[0] for levels in zip(*found, strict=True)]
-
-    def _compile(self, size: tuple[int, ...]) -> Any:
-        core = _core()
-        options = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        return core.compile_model(self._graph(core, size), "CPU", options)
-
-    def _graph(self, core: Any, size: tuple[int, ...]) -> Any:
-        """The converted encoder, from the cache where it is there and can be read."""
-        import openvino
-
-        name = f"{self._identity}-{'x'.join(map(str, size))}-{openvino.__version__.split('-')[0]}.xml"
-        path = runtime_folder() / "".join(c if c.isalnum() or c in "-." else "_" for c in name)
-        if self._identity and path.is_file():
-            with suppress(RuntimeError):
-                return core.read_model(path)
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            # A graph serves one size, so sizes are meant to become constants.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            # Traced here, as OpenVINO would trace several times: a third of the time, half of the memory (SAM ViT-B).
-            traced = torch.jit.trace(self._module, torch.zeros(size), check_trace=False, strict=False)
-            graph = openvino.convert_model(traced, input=[size])
-        if self._identity:
-            with suppress(OSError, RuntimeError):  # without a cache it is only slower the next time
-                _keep(graph, path)
-        return graph
-
-
-@cache
-def _core() -> Any:
-    """One for the whole process, as OpenVINO wants it, so that no graph outlives its core."""
-    import openvino
-
-    core = openvino.Core()
-    # Weights are read, not mapped: a file that another process replaces or damages must not matter to a graph in use.
-    core.set_property({"ENABLE_MMAP": False})
-    return core
-
-
-def _keep(graph: Any, path: Path) -> None:
-    """Write the two files of a graph; the one that is looked for appears last, and complete."""
-    import openvino
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        openvino.save_model(graph, written, compress_to_fp16=False)
-        os.replace(written.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(written, path)
-
-
-def runtime_folder() -> Path:
-    """Where converted graphs and the measured choice are kept: beside the models, in the user's cache."""
-    from ..checkpoints.folder import models_folder
-
-    return models_folder().parent / "runtimes"
-
-
-def converted_graphs() -> list[Path]:
-    """The files of the networks that were converted and kept; they can be deleted at any time."""
-    return [path for path in sorted(runtime_folder().glob("*")) if path.suffix in (".xml", ".bin")]
+            results = self._part.exact(*images_last)
+        return results.float() if self._part.single else [result.float() for result in results]

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..models.prompt_encoder import FIRST_CORNER, SECOND_CORNER
 from ..models.sam2 import SAM2, DecodedMask, ImageFeatures, Memory, RememberedPointer, RememberedSlice
 from .crop import CropSettings
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
-from .prompt_points import FIRST_CORNER, PROMPT_LOGIT_LIMIT, SECOND_CORNER, as_tensors, box_corners, clicks
+from .prompt_points import PROMPT_LOGIT_LIMIT, as_tensors, box_corners, clicks
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel

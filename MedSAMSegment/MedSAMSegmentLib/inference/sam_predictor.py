@@ -19,12 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.prompt_encoder import FIRST_CORNER, SECOND_CORNER
 from ..models.sam import SAM
 from .appearance import Appearance, appearance_of, coverage, likeness
 from .crop import CropSettings
 from .outcome import stability
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
-from .prompt_points import FIRST_CORNER, PROMPT_LOGIT_LIMIT, SECOND_CORNER, Places, as_tensors, box_corners, clicks
+from .prompt_points import PROMPT_LOGIT_LIMIT, Places, as_tensors, box_corners, clicks
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel

@@ -18,9 +18,8 @@ from .two_way_transformer import TwoWayTransformer
 _ALWAYS_PRESENT = 10.0
 """Object score logit of a decoder that has no such head."""
 
-
-# Objects decoded at once on a CPU.
-_AT_ONCE = 8
+OBJECTS_AT_ONCE = 8
+"""So many are decoded at once on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +144,25 @@ class MaskDecoder(nn.Module):
         high_resolution: Sequence[Tensor] = (),
     ) -> DecoderOutput:
         """All masks: the single one first, then the candidates."""
+        # The enlarged maps of few objects stay in a processor's cache, those of many do not.
+        objects = len(sparse_prompts)
+        step = OBJECTS_AT_ONCE if sparse_prompts.device.type == "cpu" else objects
+        given = (embedding, position, sparse_prompts, dense_prompts, *high_resolution)
+        parts = [self.compute(*(_rows(one, first, step) for one in given)) for first in range(0, objects, step)]
+        together = (torch.cat(values) if len(parts) > 1 else values[0] for values in zip(*parts, strict=True))
+        return DecoderOutput(*together)
+
+    def compute(
+        self,
+        embedding: Tensor,
+        position: Tensor,
+        sparse_prompts: Tensor,
+        dense_prompts: Tensor,
+        *high_resolution: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What :class:`DecoderOutput` holds, as a function of tensors alone, so that another runtime can compute it."""
         batch = sparse_prompts.shape[0]
-        high_resolution = [level.contiguous(memory_format=torch.channels_last) for level in high_resolution]
-        if sparse_prompts.device.type == "cpu" and batch > _AT_ONCE:
-            # The enlarged maps of few objects stay in a processor's cache, those of many do not.
-            parts = [
-                self.predict_masks(
-                    *(_rows(given, first) for given in (embedding, position, sparse_prompts, dense_prompts)),
-                    [_rows(level, first) for level in high_resolution],
-                )
-                for first in range(0, batch, _AT_ONCE)
-            ]
-            together = zip(*(vars(part).values() for part in parts), strict=True)
-            return DecoderOutput(*(torch.cat(values) for values in together))
+        high_resolution = tuple(level.contiguous(memory_format=torch.channels_last) for level in high_resolution)
         output_tokens = [self.iou_token.weight, self.mask_tokens.weight]
         if self.object_score:
             output_tokens.insert(0, self.obj_score_token.weight)
@@ -183,7 +188,7 @@ class MaskDecoder(nn.Module):
             score = self.pred_obj_score_head(tokens[:, 0])
         else:
             score = iou_token.new_full((batch, 1), _ALWAYS_PRESENT)
-        return DecoderOutput(logits, self.iou_prediction_head(iou_token), mask_tokens, score)
+        return logits, self.iou_prediction_head(iou_token), mask_tokens, score
 
     def upscale(self, image: Tensor, high_resolution: Sequence[Tensor]) -> Tensor:
         """(B, dim, h, w) -> (B, dim / 8, 4h, 4w), with finer image features added at each step where there are any."""
@@ -208,6 +213,6 @@ class MaskDecoder(nn.Module):
         return logits, torch.where(stable, single_iou, everything.ious[rows, best].unsqueeze(1))
 
 
-def _rows(given: Tensor, first: int) -> Tensor:
+def _rows(given: Tensor, first: int, count: int) -> Tensor:
     """The objects decoded at once; what is the same for all stays."""
-    return given if len(given) == 1 else given[first : first + _AT_ONCE]
+    return given if len(given) == 1 else given[first : first + count]

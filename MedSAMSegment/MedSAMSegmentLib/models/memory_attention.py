@@ -13,6 +13,9 @@ from .position_encoding import RotaryTable, rotate
 
 _ROWS_AT_ONCE = 256
 
+Turn = tuple[Tensor, Tensor]
+"""Cosines and sines by which tokens are turned, each (1, tokens, dim / heads / 2)."""
+
 
 class RotaryAttention(nn.Module):
     """Attention whose queries and keys are turned by their place in the grid.
@@ -27,30 +30,18 @@ class RotaryAttention(nn.Module):
         heads: attention heads.
     """
 
-    def __init__(self, dim: int, memory_dim: int, heads: int = 1, theta: float = 10000.0) -> None:
+    def __init__(self, dim: int, memory_dim: int, heads: int = 1) -> None:
         super().__init__()
         self.heads = heads
-        self.rotary = RotaryTable(dim // heads, theta)
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(memory_dim, dim)
         self.v_proj = nn.Linear(memory_dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int], unplaced: int = 0) -> Tensor:
-        """(B, N, dim), (B, M, memory_dim) x 2 -> (B, N, dim).
-
-        Args:
-            grid: (h, w) of the query, N = h w; the keys are a whole number of such grids ...
-            unplaced: ... followed by so many tokens that have no place and are not turned.
-        """
-        cosine, sine = self.rotary(grid, query)
-        q = rotate(self._project(self.q_proj, query), cosine, sine)
-        k = self._project(self.k_proj, key)
-        placed = k.shape[2] - unplaced
-        repeats = placed // q.shape[2]
-        if repeats > 1:
-            cosine, sine = cosine.repeat(repeats, 1), sine.repeat(repeats, 1)
-        k = torch.cat([rotate(k[:, :, :placed], cosine, sine), k[:, :, placed:]], dim=2)
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, query_turn: Turn, key_turn: Turn) -> Tensor:
+        """(B, N, dim), (B, M, memory_dim) x 2 -> (B, N, dim); the turns are those of N and of M tokens."""
+        q = rotate(self._project(self.q_proj, query), *query_turn)
+        k = rotate(self._project(self.k_proj, key), *key_turn)
         if self._values_are_narrow(q):
             attended = self._attend_narrow(q, k, value)
         else:
@@ -95,12 +86,10 @@ class MemoryAttentionLayer(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, memory: Tensor, placed_memory: Tensor, grid: tuple[int, int], pointer_tokens: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, placed_memory: Tensor, turn: Turn, memory_turn: Turn) -> Tensor:
         normed = self.norm1(x)
-        x = x + self.dropout(self.self_attn(normed, normed, normed, grid))
-        x = x + self.dropout(self.cross_attn_image(self.norm2(x), placed_memory, memory, grid, pointer_tokens))
+        x = x + self.dropout(self.self_attn(normed, normed, normed, turn, turn))
+        x = x + self.dropout(self.cross_attn_image(self.norm2(x), placed_memory, memory, turn, memory_turn))
         hidden = self.dropout(F.relu(self.linear1(self.norm3(x))))
         return x + self.dropout(self.linear2(hidden))
 
@@ -128,6 +117,7 @@ class MemoryAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.position_weight = position_weight
+        self.rotary = RotaryTable(dim // heads)
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(dim, memory_dim, mlp_dim, heads, dropout) for _ in range(layers)
         )
@@ -150,8 +140,33 @@ class MemoryAttention(nn.Module):
             grid: (h, w).
             pointer_tokens: number of the last tokens of ``memory``, which have no place in the grid.
         """
+        turn = self.rotary(grid, current)
+        repeats = (memory.shape[1] - pointer_tokens) // (grid[0] * grid[1])
+        cosine, sine = (part.repeat(repeats, 1) for part in turn)
+        still = (pointer_tokens, cosine.shape[1])
+        memory_turn = torch.cat([cosine, cosine.new_ones(still)]), torch.cat([sine, sine.new_zeros(still)])
         x = current + self.position_weight * current_position
-        placed_memory = memory + memory_position
+        turns = (part.unsqueeze(0) for part in (*turn, *memory_turn))
+        return self.attend(x, memory, memory + memory_position, *turns)
+
+    def attend(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        placed_memory: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        memory_cosine: Tensor,
+        memory_sine: Tensor,
+    ) -> Tensor:
+        """All layers, as a function of tensors alone, so that another runtime can compute it.
+
+        Args:
+            x: (B, N, dim) the slice, its position added.
+            memory, placed_memory: (B, M, memory_dim) without and with positions.
+            cosine, sine: (1, N, dim / heads / 2) by how much each token is turned.
+            memory_cosine, memory_sine: (1, M, dim / heads / 2) the same of the memory.
+        """
         for layer in self.layers:
-            x = layer(x, memory, placed_memory, grid, pointer_tokens)
+            x = layer(x, memory, placed_memory, (cosine, sine), (memory_cosine, memory_sine))
         return self.norm(x)
