@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ class BoxPredictor(IntensityPredictor):
         self.grid: CoarseGrid | None = CoarseGrid(cells)
         self.views: list[CoarseView] = []
 
-    def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         assert self.grid is not None
         self.views.append(view)
         yield CoarseMask(torch.zeros(self.grid.cells) - 1.0, self.grid, view.axes)
@@ -195,24 +194,3 @@ def test_the_embedded_network_glances_and_looks_again_with_what_it_believed_in_m
         with torch.inference_mode():
             believed = coarse(image, step, regions, believed)
         torch.testing.assert_close(look.logits, believed[0])
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_other_work_is_done_between_two_looks_where_a_core_is_idle(threads: int):
-    scene = ellipsoid(31, shape=(14, 48, 48), oblique=False, half_axes=(12.0, 9.0, 9.0))
-    predictor = make_predictor(load_model("embedded", device="cpu"))
-    window = Window.parse(WINDOW).resolve(scene.volume)
-    view = view_box(scene.volume, plan_slices(scene.volume.geometry, scene.box), window, predictor.grid)
-    done: list[int] = []
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        looks = predictor.find(view, (partial(done.append, number) for number in range(100)))
-        next(looks)
-        # Somebody waits for the first look.
-        assert done == []
-        count = len(list(looks))
-    finally:
-        torch.set_num_threads(before)
-    assert done == list(range(len(done)))
-    assert (len(done) >= count) if threads > 1 else (done == [])

@@ -6,7 +6,7 @@ the same upright picture as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -90,12 +90,8 @@ class SeesBox(Protocol):
 
     grid: CoarseGrid | None
 
-    def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
-        """Where in the box the object is: at once, and then better and better; the last answer counts.
-
-        Args:
-            meanwhile: other work; some of it is done where a processor core would be idle between two answers.
-        """
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
+        """Where in the box the object is: at once, and then better and better; the last answer counts."""
         ...
 
 

@@ -6,11 +6,10 @@ found on the neighbouring slices and where the user clicked. A drawn mask is tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -73,40 +72,33 @@ class EmbeddedPredictor:
         self.grid = None if network.coarse is None else network.coarse.grid
         self._device = loaded.device
 
-    def find(self, view: CoarseView, meanwhile: Iterable[Callable[[], object]] = ()) -> Iterator[CoarseMask]:
-        """Where in the box the object is: at a glance, and then looking again and again with that in mind.
-
-        Args:
-            meanwhile: a piece of it is done beside every step but those of the glance, which somebody waits for.
-        """
+    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
+        """Where in the box the object is: at a glance, and then looking again and again with that in mind."""
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
         step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
         intensities = torch.from_numpy(view.intensities)[None].to(self._device)
-        idle = cores() > 1 and self._device.type == "cpu"
         believed: torch.Tensor | None = None
-        nothing: Iterable[Callable[[], object]] = ()
-        for cells, looks, others in (
-            (GLANCE_CELLS, 1, iter(nothing)),
-            (self.grid.cells, _LOOKS, iter(meanwhile if idle else nothing)),
-        ):
+        for cells, looks in ((GLANCE_CELLS, 1), (self.grid.cells, _LOOKS)):
             shown = resampled(intensities, cells)
-            seen = self._beside(others, partial(_seen, coarse, shown, step))
+            seen = self._alone(partial(_seen, coarse, shown, step))
             believed = None if believed is None else resampled(believed, cells)
             for _ in range(looks):
-                believed = self._beside(others, partial(coarse.look, seen, believed))
+                believed = self._alone(partial(coarse.look, seen, believed))
                 yield CoarseMask(believed[0], coarse.grid_of(shown), view.axes)
 
-    def _beside(self, others: Iterator[Callable[[], object]], work: Callable[[], _Item]) -> _Item:
-        """What ``work`` gives; the next one of the others is done at the same time."""
-        pieces: list[Callable[[], Any]] = [work, *islice(others, 1)]
-        made: _Item = side_by_side(lambda piece: piece(), pieces, self._device)[0]
-        return made
+    def _alone(self, work: Callable[[], _Item]) -> _Item:
+        """What ``work`` gives, computed on one core: the last bits must not depend on how many there are."""
+        return side_by_side(lambda piece: piece(), [work], self._device)[0]
 
     @property
     def slices_at_once(self) -> int:
         return self.slices_in_piece * cores()
+
+    @property
+    def idle_cores(self) -> int:
+        return cores() - 1 if self._device.type == "cpu" else 0
 
     def encode(self, picture: np.ndarray) -> ImageFeatures:
         return self.encode_batch([picture])[0]

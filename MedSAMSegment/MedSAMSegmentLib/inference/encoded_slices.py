@@ -41,9 +41,19 @@ class EncodedSlices:
         """Encode those of several slices that are not known, at once where the network can do that."""
         missing = [index for index in indices if not self.knows(index)]
         if len(missing) > 1 and isinstance(self.predictor, PredictsTogether):
-            encoded = self.predictor.encode_batch([self._picture(index) for index in missing])
-            for index, features in zip(missing, encoded, strict=True):
-                self.cache.put(self._key(index), features)
+            for index, features in zip(missing, self.encode(missing), strict=True):
+                self.keep(index, features)
+
+    def encode(self, indices: Sequence[int]) -> list[Any]:
+        """What the network says of several slices; the cache is neither asked nor told."""
+        pictures = [self._picture(index) for index in indices]
+        if isinstance(self.predictor, PredictsTogether):
+            return self.predictor.encode_batch(pictures)
+        return [self.predictor.encode(picture) for picture in pictures]
+
+    def keep(self, index: int, features: Any) -> None:
+        """Put into the cache what was encoded elsewhere."""
+        self.cache.put(self._key(index), features)
 
     def _picture(self, index: int) -> Any:
         return self.sampler.picture(index, self.predictor.neighbours)

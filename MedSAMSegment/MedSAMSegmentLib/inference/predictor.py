@@ -176,12 +176,16 @@ class PredictsTogether(Protocol):
     Attributes:
         slices_at_once: this many keep the machine busy.
         slices_in_piece: this many of them are one core's work.
+        idle_cores: so many have nothing to do while the network works on one thing only.
     """
 
     slices_in_piece: int
 
     @property
     def slices_at_once(self) -> int: ...
+
+    @property
+    def idle_cores(self) -> int: ...
 
     def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[Any]:
         """``encode`` of pictures of one size."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -23,24 +23,20 @@ from ..errors import InferenceError, UsageError
 from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
-from .cache import EmbeddingCache
-from .coarse import SeesBox, view_box
 from .crop import CropFrame
 from .crop_prompts import box_coordinates
-from .encoded_slices import EncodedSlices
+from .encoded_ahead import EncodedAhead
 from .history import ObjectState, Track
 from .outcome import confidence, stability
-from .predictor import PredictsTogether, SlicePredictor
 from .provenance import ModelIdentity, provenance
 from .result import Result
-from .runtime_choice import TORCH, RuntimeUse
-from .sampler import SliceSampler, local_window
-from .settings import CleanupSettings, Settings
+from .settings import CleanupSettings
+from .sight import Sight
 from .sweep import is_revised
 from .tracker import Tracker
 
 if TYPE_CHECKING:
-    from ..volume import IntensityRange, Volume
+    pass
 
 _STEPS_BETWEEN_TIDYING = 32
 
@@ -80,26 +76,14 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Runner:
+class Runner(Sight):
     """See the module's text.
 
     Attributes:
-        volume, fingerprint: the scan.
-        intensities: the grey values the user's window shows.
-        predictor, model: the network.
-        settings: how.
-        cache: encoded slices.
-        runtime: what computes the image encoder.
+        model: who the network is.
     """
 
-    volume: Volume
-    fingerprint: str
-    intensities: IntensityRange
-    predictor: SlicePredictor
     model: ModelIdentity
-    settings: Settings
-    cache: EmbeddingCache
-    runtime: RuntimeUse = TORCH
 
     @property
     def margin_mm(self) -> float:
@@ -158,31 +142,43 @@ class Runner:
         state = replace(state, closed=len(state.rounds))
         first = len(state.rounds) - len(plans)
         for number, plan in enumerate(plans, start=first):
-            prompts = state.prompts(number + 1)
-            last = number == len(state.rounds) - 1
-            reach = state.rounds[number].reach
-            held: frozenset[int] = frozenset()
-            if state.track is None:
-                for track in self._new_tracks(plan):
-                    if track.found is not None:
-                        if "first_mask" not in watch.timings:
-                            self._show_found(name, plan, track, on_slice if last else None)
-                            watch.first_mask()
-                        yield False
-                key = self._surest_slice(name, plan, track, on_slice if last else None, watch)
+            state = yield from self._round(name, state, number, plan, keep, on_slice, watch)
+
+    def _round(
+        self,
+        name: str,
+        state: ObjectState,
+        number: int,
+        plan: SlicePlan,
+        keep: Keep,
+        on_slice: OnSlice | None,
+        watch: Stopwatch,
+    ) -> Generator[bool, None, ObjectState]:
+        """One round of :meth:`run`."""
+        prompts, earlier = state.prompts(number + 1), state.track
+        last = number == len(state.rounds) - 1
+        held: frozenset[int] = frozenset()
+        if earlier is not None:
+            # The round before may have begun elsewhere than was thought when the plans were made.
+            plan = self.plan(state, number + 1, earlier.key_slice)
+        track, encoded = self._begin(plan, earlier, self._groups(plan))
+        with closing(encoded):
+            if track is not earlier:
+                for found in self._looks(plan, track):
+                    track = replace(track, found=found)
+                    if earlier is None and "first_mask" not in watch.timings:
+                        self._show_found(name, plan, track, on_slice if last else None)
+                        watch.first_mask()
+                    yield False
+            if earlier is None:
+                key = self._surest_slice(name, plan, track, encoded, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
             else:
-                # The round before may have begun elsewhere than was thought when the plans were made.
-                plan, track = self.plan(state, number + 1, state.track.key_slice), state.track
-                if not track.frame.holds(plan.bounds()):
-                    for track in self._new_tracks(plan):
-                        if track.found is not None:
-                            yield False
-                plan, held = _reaching(plan, reach, track.outcomes)
+                plan, held = _reaching(plan, state.rounds[number].reach, track.outcomes)
             locked = prompts.locked()
             plan = _with_locked_masks(plan, {k: mask for k, mask in locked.items() if k not in track.outcomes})
             block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-            tracker = self._tracker(plan, track, held | locked.keys())
+            tracker = self._tracker(plan, track, encoded, held | locked.keys())
             finished = False
             try:
                 for number_of_steps, step in enumerate(tracker.steps(), start=1):
@@ -206,6 +202,7 @@ class Runner:
                             block.put(index, outcomes[index].shown)
                     state = replace(state, result=self._result(name, plan, state, track, block, watch, finished))
                 keep(state)
+        return state
 
     def candidates(
         self, state: ObjectState, slice_index: int | None, at_a_glance: bool = False
@@ -215,22 +212,30 @@ class Runner:
         ``at_a_glance``: the first look at the whole box is enough, where the box is looked at.
         """
         plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
-        track = state.track
-        if track is None or not track.frame.holds(plan.bounds()):
-            *_, track = islice(self._new_tracks(plan, ahead=False), 1 if at_a_glance else None)
         index = plan.key_slice if slice_index is None else slice_index
-        offered = self._tracker(plan, track, frozenset()).offered(index)
+        track, encoded = self._begin(plan, state.track, [[index]])
+        with closing(encoded):
+            if track is not state.track:
+                for found in islice(self._looks(plan, track), 1 if at_a_glance else None):
+                    track = replace(track, found=found)
+            offered = self._tracker(plan, track, encoded).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
-        found = []
+        candidates = []
         for logits, overlap in offered:
             mask = np.zeros(plan.plane.shape, dtype=bool)
             picture = logits.detach().to("cpu", torch.float32).numpy()
             mask[block.rows, block.columns] = track.frame.paste(picture, block.rows, block.columns) > 0
-            found.append(Candidate(index, mask, overlap * stability(logits)))
-        return tuple(sorted(found, key=lambda candidate: -candidate.score))
+            candidates.append(Candidate(index, mask, overlap * stability(logits)))
+        return tuple(sorted(candidates, key=lambda candidate: -candidate.score))
 
     def _surest_slice(
-        self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None, watch: Stopwatch
+        self,
+        name: str,
+        plan: SlicePlan,
+        track: Track,
+        encoded: EncodedAhead,
+        on_slice: OnSlice | None,
+        watch: Stopwatch,
     ) -> int:
         """The slice about the box's middle on which the network trusts its mask the most.
 
@@ -242,7 +247,7 @@ class Runner:
         if len(candidates) < 2 or told or self.settings.tracking.strategy == "per-slice":
             return plan.key_slice
         best = (-1.0, plan.key_slice)
-        for index, guess in self._tracker(plan, track, frozenset()).guesses(candidates):
+        for index, guess in self._tracker(plan, track, encoded).guesses(candidates):
             watch.first_mask()
             if index == plan.key_slice and on_slice is not None:
                 block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
@@ -250,44 +255,6 @@ class Runner:
                 on_slice(name, index, block.slice_mask(index))
             best = max(best, (confidence(guess), index))
         return best[1]
-
-    def _new_tracks(self, plan: SlicePlan, ahead: bool = True) -> Iterator[Track]:
-        """The track to begin with, once; where the network looks at the whole box, once a look: the last one counts.
-
-        ``ahead``: all slices will be asked for, so they may be encoded while the box is looked at.
-        """
-        track = self._frame_and_window(plan)
-        sees_box = self._sees_box(plan)
-        if sees_box is None or sees_box.grid is None:
-            yield track
-            return
-        meanwhile = self._encoded_ahead(plan, track) if ahead else ()
-        for found in sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid), meanwhile):
-            yield replace(track, found=found)
-
-    def _encoded_ahead(self, plan: SlicePlan, track: Track) -> Iterator[Callable[[], None]]:
-        """Work that encodes slices, some at a time, in the order and in the groups in which they will be asked for."""
-        if isinstance(self.predictor, PredictsTogether):
-            encoded, size = self._encoded_slices(plan.plane, track), self.predictor.slices_in_piece
-            # The key slice is asked for alone, as it is waited for.
-            _, *others = plan.outward()
-            for first in range(0, len(others), size):
-                yield partial(encoded.together, others[first : first + size])
-
-    def _frame_and_window(self, plan: SlicePlan) -> Track:
-        """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
-
-        A window the user chose is kept.
-        """
-        settings = self.predictor.crop
-        if self.settings.full_slice or _is_whole(plan):
-            frame = CropFrame.whole(plan.plane, settings)
-        else:
-            frame = CropFrame.around(plan.bounds(), plan.plane, settings)
-        window = self.intensities
-        if self.predictor.local_contrast and self.settings.window == "auto":
-            window = local_window(self.volume, plan.plane, frame, plan.slices, window)
-        return Track(frame, window, plan.key_slice)
 
     def _show_found(self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None) -> None:
         """Shows the key slice of what was found in the whole box."""
@@ -299,16 +266,9 @@ class Runner:
         block.put(key, track.found.seen_from(place, place.frame_size)(0))
         on_slice(name, key, block.slice_mask(key))
 
-    def _sees_box(self, plan: SlicePlan) -> SeesBox | None:
-        """The network, where it is to look at the whole box before single slices."""
-        automatic = self.settings.tracking.strategy == "auto" and not self.settings.full_slice
-        predictor = self.predictor
-        if automatic and plan.box_is_drawn and isinstance(predictor, SeesBox) and predictor.grid is not None:
-            return predictor
-        return None
-
-    def _tracker(self, plan: SlicePlan, track: Track, locked: frozenset[int]) -> Tracker:
-        encoded = self._encoded_slices(plan.plane, track)
+    def _tracker(
+        self, plan: SlicePlan, track: Track, encoded: EncodedAhead, locked: frozenset[int] = frozenset()
+    ) -> Tracker:
         kind = Tracker if track.found is None else partial(BoxTracker, found=track.found)
         return kind(
             self.predictor,
@@ -355,11 +315,6 @@ class Runner:
                 yield index
                 if self.cache.bytes + max(self.cache.bytes - before, 0) > self.cache.limit_bytes:
                     return
-
-    def _encoded_slices(self, plane: SlicePlane, track: Track) -> EncodedSlices:
-        identity = f"{self.predictor.identity} {self.runtime.name}"
-        sampler = SliceSampler(self.volume, plane, track.frame, track.window)
-        return EncodedSlices(self.predictor, sampler, self.cache, self.fingerprint, identity)
 
     def _result(
         self,
@@ -416,12 +371,6 @@ def _about(plan: SlicePlan, count: int) -> list[int]:
     reach = len(inside) // 4
     offsets = sorted({round(step) for step in np.linspace(-reach, reach, count)}, key=lambda step: (abs(step), step))
     return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
-
-
-def _is_whole(plan: SlicePlan) -> bool:
-    """Whether the object may lie anywhere on the slices: there is nothing to crop."""
-    rows, columns = plan.plane.shape
-    return bool(np.allclose(plan.bounds(), (-0.5, -0.5, columns - 0.5, rows - 0.5), atol=1e-6))
 
 
 def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[int]) -> tuple[SlicePlan, frozenset[int]]:

@@ -63,18 +63,15 @@ class Part:
 
 def parts_of(network: nn.Module) -> tuple[Part, ...]:
     """The parts of a network of the SAM family, the image encoder first."""
-    parts = [Part(ENCODER, part(network, ENCODER), "forward", compared=-1, tolerates_bfloat16=True)]
+    parts = [Part(ENCODER, network.get_submodule(ENCODER), "forward", compared=-1, tolerates_bfloat16=True)]
     for name in ("mask_decoder", "sam_mask_decoder"):
         if hasattr(network, name):
-            parts.append(Part(name, part(network, name), "compute", varying=((2, 1),), together=OBJECTS_AT_ONCE))
+            parts.append(
+                Part(name, network.get_submodule(name), "compute", varying=((2, 1),), together=OBJECTS_AT_ONCE)
+            )
     if hasattr(network, "memory_attention"):
         tokens = ((1, 1), (2, 1), (5, 1), (6, 1))
-        reading = part(network, "memory_attention")
+        reading = network.get_submodule("memory_attention")
         parts.append(Part("memory_attention", reading, "attend", single=True, tolerates_bfloat16=True, varying=tokens))
-        parts.append(Part("memory_encoder", part(network, "memory_encoder"), "forward", single=True))
+        parts.append(Part("memory_encoder", network.get_submodule("memory_encoder"), "forward", single=True))
     return tuple(parts)
-
-
-def part(network: nn.Module, name: str) -> nn.Module:
-    """A module inside a module, by its name."""
-    return network.get_submodule(name)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import InferenceError, UsageError
 from .processor import computes_bfloat16
-from .runtime_parts import ENCODER, Part, part, parts_of
+from .runtime_parts import ENCODER, Part, parts_of
 from .runtime_record import on_this_computer, recall, record
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def identity_of(loaded: LoadedModel) -> str:
 
 def runtime_of(loaded: LoadedModel) -> str:
     """The runtime that computes a model's heavy parts."""
-    if loaded.spec.architecture not in ENCODER_ARCHITECTURES:
-        return "torch"
-    covering = vars(part(loaded.network, ENCODER)).get("forward")
+    covering = vars(getattr(loaded.network, ENCODER, object)).get("forward")
     return covering.name if isinstance(covering, CheckedPart) else "torch"
 
 

@@ -116,11 +116,11 @@ class Session(PromptedObjects):
         predictor, identity, used = open_predictor(model, device, checkpoint, runtime)
         cache = EmbeddingCache() if cache is None else cache
         kind = OfficialRunner if settings.official else Runner
-        super().__init__(kind(volume, self.fingerprint, self.intensities, predictor, identity, settings, cache, used))
+        super().__init__(kind(volume, self.fingerprint, self.intensities, predictor, settings, cache, used, identity))
 
     @property
     def runtime(self) -> RuntimeUse:
-        """What computes the image encoder, and what the user should be told about that."""
+        """What computes the network's heavy parts, and what the user should be told about that."""
         return self._runner.runtime
 
     # ---- segmentation ----------------------------------------------------------------------------------------------
