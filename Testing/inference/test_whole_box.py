@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from MedSAMSegmentLib import CancelledError, OrientedBox, Session, Volume, Windo
 from MedSAMSegmentLib.checkpoints import load_model
 from MedSAMSegmentLib.inference import make_predictor
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView, view_box
+from MedSAMSegmentLib.inference.predictor import BoxCoordinates
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.prompts import plan_slices
 from scenes import WINDOW, ellipsoid
@@ -194,3 +196,21 @@ def test_the_embedded_network_glances_and_looks_again_with_what_it_believed_in_m
         with torch.inference_mode():
             believed = coarse(image, step, regions, believed)
         torch.testing.assert_close(look.logits, believed[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mask_seen_upright_is_what_it_would_be_anyhow(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    axes = ((0, 1, 2), (2, 0, 1))[seed % 2]
+    found = CoarseMask(torch.from_numpy(random.normal(size=(6, 9, 8)).astype(np.float32)), CoarseGrid((6, 9, 8)), axes)
+    steps = np.zeros((3, 3))
+    steps[[0, 1, 2], axes] = random.uniform(0.05, 0.2, 3) * random.choice([-1, 1], 3)
+    origin = np.zeros(3)
+    origin[list(axes)] = random.uniform(-0.3, 0.3, 3) - 16 * steps.sum(axis=0)[list(axes)] * [0, 1, 1]
+    place = BoxCoordinates(origin, per_u=steps[2], per_v=steps[1], per_slice=steps[0], frame_size=32)
+    seen, upright, anyhow = found.seen_from(place, 40), found._seen_upright(place, 40), found._seen_anyhow(place, 40)
+    for slices_up in range(-12, 13):
+        torch.testing.assert_close(upright(slices_up), anyhow(slices_up), atol=1e-4, rtol=1e-4)
+        assert torch.equal(seen(slices_up), upright(slices_up))
+    tilted = replace(place, per_u=place.per_u + 1e-3 * place.per_v)
+    assert torch.equal(found.seen_from(tilted, 40)(1), found._seen_anyhow(tilted, 40)(1))

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 _NOTHING_LOGIT = -8.0
 
 
+# The grid follows the slices where no step leaves its axis by more than this part of the largest step.
+_UPRIGHT = 1e-6
+
+OnSlice = Callable[[int], torch.Tensor]
+"""The number of slices further up (0 for the slice begun with) -> (size, size) float32 logits."""
+
+
 @dataclass(frozen=True)
 class CoarseView:
     """A box on the coarse network's grid.
@@ -54,16 +61,23 @@ class CoarseMask:
     grid: CoarseGrid
     axes: tuple[int, int, int]
 
-    def seen_from(self, coordinates: BoxCoordinates, size: int) -> Callable[[int], torch.Tensor]:
+    def seen_from(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
         """The coarse mask on the slices of a crop.
 
         Args:
             coordinates: of one slice.
             size: rows and columns of the result, over the whole crop.
-
-        Returns:
-            A function of the number of slices further up (0 for that slice) that gives (size, size) float32 logits.
         """
+        # In the order of the grid: slices, rows, columns.
+        per_slice, per_row, per_column = (
+            np.abs(step[list(self.axes)]) for step in (coordinates.per_slice, coordinates.per_v, coordinates.per_u)
+        )
+        steps = np.stack([per_slice, per_row, per_column])
+        upright = steps.sum() - np.trace(steps) <= _UPRIGHT * steps.max()
+        return (self._seen_upright if upright else self._seen_anyhow)(coordinates, size)
+
+    def _seen_anyhow(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
+        """However slices and grid lie to each other."""
         # `grid_sample` takes (x, y, z), that is columns, rows, slices, from -1 to 1 over the whole grid.
         order, reach = list(self.axes[::-1]), 1.0 + 2.0 * self.grid.margin
         device = self.logits.device
@@ -76,6 +90,26 @@ class CoarseMask:
                 self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
             )[0, 0, 0]
             return sampled.masked_fill_(at.abs().amax(dim=-1) > 1.0, _NOTHING_LOGIT)
+
+        return on_slice
+
+    def _seen_upright(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
+        """Where slices, rows and columns follow those of the grid: one axis after the other, the same on all slices."""
+        reach = 1.0 + 2.0 * self.grid.margin
+        depth, height, width = self.axes
+        centres = (np.arange(size) + 0.5) * (coordinates.frame_size / size) - 0.5
+        rows = (coordinates.origin[height] + centres * coordinates.per_v[height]) / reach
+        columns = (coordinates.origin[width] + centres * coordinates.per_u[width]) / reach
+        first, step = coordinates.origin[depth] / reach, coordinates.per_slice[depth] / reach
+        device = self.logits.device
+        planes = _along(_along(self.logits, 1, rows), 2, columns)
+        nothing = torch.from_numpy((np.abs(rows) > 1.0)[:, None] | (np.abs(columns) > 1.0)[None, :]).to(device)
+
+        def on_slice(slices_up: int) -> torch.Tensor:
+            at = first + slices_up * step
+            if abs(at) > 1.0:
+                return planes.new_full((size, size), _NOTHING_LOGIT)
+            return _along(planes, 0, np.array([at]))[0].masked_fill_(nothing, _NOTHING_LOGIT)
 
         return on_slice
 
@@ -93,6 +127,20 @@ class SeesBox(Protocol):
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         """Where in the box the object is: at once, and then better and better; the last answer counts."""
         ...
+
+
+def _along(values: torch.Tensor, axis: int, at: np.ndarray) -> torch.Tensor:
+    """Linear interpolation along one axis at places from -1 to 1 over all its cells.
+
+    Beyond the outermost cells' centres their values go on.
+    """
+    count = values.shape[axis]
+    place = np.clip(((at + 1.0) * count - 1.0) / 2.0, 0.0, count - 1.0)
+    cell = np.minimum(place.astype(np.int64), count - 2)
+    part = torch.from_numpy((place - cell).astype(np.float32)).to(values.device)
+    before = torch.from_numpy(cell).to(values.device)
+    shape = [-1 if each == axis else 1 for each in range(values.ndim)]
+    return torch.lerp(values.index_select(axis, before), values.index_select(axis, before + 1), part.view(shape))
 
 
 def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: CoarseGrid) -> CoarseView:

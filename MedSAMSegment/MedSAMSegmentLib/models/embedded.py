@@ -99,12 +99,6 @@ class ConvolutionalMaskDecoder(MaskDecoder):
         self.refine1 = ResidualBlock(widths[0])
         self.refine2 = ResidualBlock(widths[1])
 
-    def upscale(self, image: Tensor, high_resolution: Sequence[Tensor]) -> Tensor:
-        up1, norm, act1, up2, act2 = self.output_upscaling
-        fine, middle = high_resolution
-        image = self.refine1(act1(norm(up1(image) + middle)))
-        return self.refine2(act2(up2(image) + fine))
-
 
 class EmbeddedNetwork(SAM2):
     """SAM 2 with dense prompts; see the module's text. Pictures are (B, 3, S, S) in [0, 1], S a multiple of 16.
@@ -121,9 +115,10 @@ class EmbeddedNetwork(SAM2):
     def encode_slices(self, pictures: Tensor) -> ImageFeatures:
         """Features of pictures (B, 3, S, S) in [0, 1]: the slices before, itself, after."""
         decoder = self.sam_mask_decoder
-        fine, middle, embedding = self.image_encoder((pictures - IMAGE_MEAN) / IMAGE_SCALE, finest=decoder.conv_s0)
+        shown = (pictures - IMAGE_MEAN) / IMAGE_SCALE
+        fine, middle, embedding = self.image_encoder(shown, narrow=(decoder.conv_s0, decoder.conv_s1))
         position = self.image_encoder.position_encoding(embedding)
-        return ImageFeatures(embedding, position, (fine, decoder.conv_s1(middle)))
+        return ImageFeatures(embedding, position, (fine, middle))
 
     def segment_slice(self, embedding: Tensor, high_resolution: Sequence[Tensor], prompts: SlicePrompts) -> SliceMask:
         """The mask of B objects on one slice.

@@ -32,25 +32,43 @@ class FPNNeck(nn.Module):
         self.convs = nn.ModuleList(_Lateral(width, dim) for width in reversed(channels))
         self.top_down_levels = frozenset(top_down_levels)
 
-    def forward(self, levels: Sequence[Tensor], finest: nn.Conv2d | None = None) -> list[Tensor]:
+    def forward(self, levels: Sequence[Tensor], narrow: Sequence[nn.Conv2d] = ()) -> list[Tensor]:
         """Levels (B, C_s, h_s, w_s), finest first -> the same with ``dim`` channels.
 
         Args:
-            finest: a 1 x 1 convolution; the finest level of the result is what it makes of that level. The level's own
-                ``dim`` channels, most of the neck's work, are then never computed.
+            narrow: 1 x 1 convolutions, for the finest levels; those of the result are what they make of the levels.
+                Two such convolutions in a row are one, so the levels' own ``dim`` channels, most of the neck's work,
+                are then never computed.
         """
         result: list[Tensor] = []
         coarser: Tensor | None = None
+        kernels = [convolution.weight[:, :, 0, 0] for convolution in narrow]
         for index in range(len(levels) - 1, -1, -1):
             lateral = self.convs[len(levels) - 1 - index].conv
             weight, bias = lateral.weight, lateral.bias
-            if index == 0 and finest is not None:
-                weight = torch.einsum("oc,cihw->oihw", finest.weight[:, :, 0, 0], weight)
-                bias = finest.weight[:, :, 0, 0] @ bias + finest.bias
-                coarser = None if coarser is None else F.conv2d(coarser, finest.weight)
+            own = len(weight)
+            if index < len(narrow):
+                # What this level is asked for, then what finer ones will ask of it.
+                asked = torch.cat(kernels[index::-1])
+                own = len(kernels[index])
+                weight = torch.einsum("oc,cihw->oihw", asked, weight)
+                bias = asked @ bias + F.pad(narrow[index].bias, (0, len(asked) - own))
+                if coarser is not None and index == len(narrow) - 1:
+                    coarser = F.conv2d(coarser, asked[:, :, None, None])
             level = F.conv2d(levels[index], weight, bias)
             if coarser is not None and index in self.top_down_levels:
-                level = level + F.interpolate(coarser, size=level.shape[-2:], mode="nearest")
-            coarser = level
-            result.insert(0, level)
+                level = _with_coarser(level, coarser)
+            coarser = level if own == len(weight) else level[:, own:]
+            result.insert(0, level[:, :own])
         return result
+
+
+def _with_coarser(level: Tensor, coarser: Tensor) -> Tensor:
+    """The sum of a level, which may be changed, and a coarser one, each cell of which is repeated."""
+    rows, columns = coarser.shape[-2:]
+    doubles = tuple(level.shape[-2:]) == (2 * rows, 2 * columns)
+    if doubles and level.is_contiguous(memory_format=torch.channels_last) and not torch.jit.is_tracing():
+        blocks = level.unflatten(3, (columns, 2)).unflatten(2, (rows, 2))
+        blocks.add_(coarser[:, :, :, None, :, None])
+        return level
+    return level + F.interpolate(coarser, size=level.shape[-2:], mode="nearest")

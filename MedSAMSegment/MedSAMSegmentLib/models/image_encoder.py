@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from .position_encoding import SineEncoding2d
@@ -27,11 +29,11 @@ class ImageEncoder(nn.Module):
         self.stride = self.strides[-1]
         """Input pixels a cell of the last map returned."""
 
-    def forward(self, image: Tensor, finest: nn.Conv2d | None = None) -> list[Tensor]:
+    def forward(self, image: Tensor, narrow: Sequence[nn.Conv2d] = ()) -> list[Tensor]:
         """(B, 3, H, W) -> [(B, dim, H / stride_s, W / stride_s), ...], finest first.
 
         Args:
-            finest: see :meth:`.fpn_neck.FPNNeck.forward`.
+            narrow: see :meth:`.fpn_neck.FPNNeck.forward`.
         """
-        levels = self.neck(self.trunk(image)) if finest is None else self.neck(self.trunk(image), finest)
+        levels = self.neck(self.trunk(image), narrow) if narrow else self.neck(self.trunk(image))
         return levels[: len(levels) - self.discard]

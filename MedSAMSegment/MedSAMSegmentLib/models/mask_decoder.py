@@ -89,6 +89,9 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(middle, fine, kernel_size=2, stride=2),
             nn.GELU(),
         )
+        # A subclass works on the enlarged maps here.
+        self.refine1: nn.Module = nn.Identity()
+        self.refine2: nn.Module = nn.Identity()
         if high_resolution:
             self.conv_s0 = nn.Conv2d(dim, fine, kernel_size=1)
             self.conv_s1 = nn.Conv2d(dim, middle, kernel_size=1)
@@ -198,7 +201,8 @@ class MaskDecoder(nn.Module):
         fine, middle = (level.movedim(1, -1) for level in high_resolution)
         image = enlarge(image.movedim(1, -1), up1.weight, up1.bias) + middle
         image = act1(F.layer_norm(image, image.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return act2(enlarge(image, up2.weight, up2.bias) + fine).movedim(-1, 1)
+        image = self.refine1(image.movedim(-1, 1)).movedim(1, -1)
+        return self.refine2(act2(enlarge(image, up2.weight, up2.bias) + fine).movedim(-1, 1))
 
     @staticmethod
     def _stable_mask(everything: DecoderOutput, margin: float, threshold: float) -> tuple[Tensor, Tensor]:
