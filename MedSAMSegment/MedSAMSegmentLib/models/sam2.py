@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -58,8 +59,8 @@ class DecodedMask:
 
     low_res_logits: Tensor
     """(B, 1, 4h, 4w) the chosen mask; ``NO_OBJECT_LOGIT`` throughout where the object is absent."""
-    high_res_logits: Tensor
-    """(B, 1, H, W) the same at the size of the network's input."""
+    size: tuple[int, int]
+    """(H, W) of the network's input."""
     iou: Tensor
     """(B, 1) the network's estimate of the chosen mask's intersection over union."""
     object_pointer: Tensor
@@ -70,6 +71,13 @@ class DecodedMask:
     """(B, M, 4h, 4w) all masks offered: M = 1, or 3 with ``multimask``."""
     candidate_ious: Tensor
     """(B, M)."""
+    drawn_logits: Tensor | None = None
+    """(B, 1, H, W) the chosen mask where it was given at that size."""
+
+    @cached_property
+    def high_res_logits(self) -> Tensor:
+        """(B, 1, H, W) the chosen mask at the size of the network's input; made when somebody asks for it."""
+        return _resize(self.low_res_logits, self.size) if self.drawn_logits is None else self.drawn_logits
 
 
 @dataclass(frozen=True)
@@ -223,7 +231,7 @@ class SAM2(nn.Module):
         token = output.mask_tokens[rows, best] if output.mask_tokens.shape[1] > 1 else output.mask_tokens[:, 0]
         return DecodedMask(
             low_res_logits=low_res,
-            high_res_logits=_resize(low_res, size),
+            size=size,
             iou=output.ious[rows, best].unsqueeze(1),
             object_pointer=self._pointer_or_absent(self.obj_ptr_proj(token), present),
             object_score_logits=output.object_score_logits,
@@ -265,12 +273,13 @@ class SAM2(nn.Module):
         iou = torch.ones_like(present, dtype=mask.dtype)
         return DecodedMask(
             low_res_logits=low_res,
-            high_res_logits=high_res,
+            size=(int(mask.shape[-2]), int(mask.shape[-1])),
             iou=iou,
             object_pointer=self._pointer_or_absent(pointer, present),
             object_score_logits=present * self.options.mask_logit_scale + self.options.mask_logit_bias,
             candidate_logits=low_res,
             candidate_ious=iou,
+            drawn_logits=high_res,
         )
 
     # ---- memory ------------------------------------------------------------------------------------------------
