@@ -44,7 +44,7 @@ def provenance(
         prompts: all of them.
         shown: the grey values the network really saw as black and white; with local contrast they differ from object
             to object and from the window in ``settings``.
-        runtime: what computed the image encoder.
+        runtime: what computed the network's heavy parts.
     """
     from ..prompts import BoxPrompt
 
