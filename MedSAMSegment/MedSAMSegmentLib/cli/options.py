@@ -36,8 +36,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Runtime = Annotated[
     str,
     typer.Option(
-        help="What computes the heavy parts of large models: auto (the faster exact one, measured once), torch, openvino; torch-bf16"
-        " and openvino-bf16 are faster on processors with bfloat16 and change masks a little."
+        help="What computes the heavy parts of large models: auto (the faster exact one, measured once), torch,"
+        " openvino; torch-bf16 and openvino-bf16 are faster on processors with bfloat16 and change masks a little."
     ),
 ]
 DiskCache = Annotated[

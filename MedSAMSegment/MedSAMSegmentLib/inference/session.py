@@ -73,9 +73,9 @@ class Session(PromptedObjects):
         cleanup: ``True`` (defaults), ``False`` (none), or which steps.
         settings: all of the above from ``window`` on in one, and more; then leave the others out.
         cache: encoded slices, to share between sessions.
-        runtime: what computes the heavy parts of large models: ``"auto"`` (the fastest that computes in single precision, measured
-            once on this computer), or one of :data:`~MedSAMSegmentLib.inference.runtimes.RUNTIMES`.  What it says is
-            in :attr:`runtime`.
+        runtime: what computes the heavy parts of large models: ``"auto"`` (the fastest that computes in single
+            precision, measured once on this computer), or one of
+            :data:`~MedSAMSegmentLib.inference.runtimes.RUNTIMES`.  What it says is in :attr:`runtime`.
 
     Raises:
         UsageError, CheckpointError: an unknown name, a missing or damaged checkpoint, a runtime that is not there.
