@@ -75,22 +75,17 @@ def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
 
     inner = grid.between_faces()
     box = intensities[inner]
-    beyond = _beyond_faces(intensities, inner)
+    faces = _Faces.of(intensities, inner)
+    side_by_side = ndimage.generate_binary_structure(3, 1)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for low, high in _grey_value_ranges(box):
-        labels, count = ndimage.label((box >= low) & (box <= high))
+        labels, count = ndimage.label((box >= low) & (box <= high), structure=side_by_side)
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
-        extents = ndimage.find_objects(labels)
-        at_faces, goes_on = _areas(labels, count, beyond, low, high)
-        for number in np.flatnonzero(sizes[1:] >= _LEAST_CELLS) + 1:
-            extent = extents[number - 1]
-            gaps = [
-                end / length
-                for part, length in zip(extent, box.shape, strict=True)
-                for end in (part.start, length - part.stop)
-            ]
-            if sum(gaps) > _FURTHEST:
-                continue
+        gaps_of = _gaps(labels, sizes)
+        if not gaps_of:
+            continue
+        at_faces, goes_on = faces.areas(labels, count, low, high)
+        for number, gaps in gaps_of.items():
             surface = sizes[number] ** (2 / 3)
             traits = (
                 sum(gaps),
@@ -179,28 +174,54 @@ class RegionScorer(nn.Module):
         return torch.stack([mean, best], dim=1).unflatten(2, regions.masks.shape[2:])
 
 
-def _beyond_faces(intensities: np.ndarray, inner: tuple[slice, slice, slice]) -> list[tuple[int, int, np.ndarray]]:
-    """For each face its axis, the cells' index at it (0 or -1), and the mean grey value just beyond it."""
-    result = []
-    for axis in range(3):
-        start, stop = inner[axis].start, inner[axis].stop
-        for at, part in ((0, slice(max(start - _BEYOND, 0), start)), (-1, slice(stop, stop + _BEYOND))):
-            where = list(inner)
-            where[axis] = part
-            result.append((axis, at, intensities[tuple(where)].mean(axis=axis)))
-    return result
+@dataclass(frozen=True, eq=False)
+class _Faces:
+    """The cells at the six faces of a box, one after another; those at an edge lie at several.
+
+    Attributes:
+        cells: (n,) their places in the box, counted as ``ravel`` does.
+        beyond: (n,) mean grey value just beyond the face.
+    """
+
+    cells: np.ndarray
+    beyond: np.ndarray
+
+    @classmethod
+    def of(cls, intensities: np.ndarray, inner: tuple[slice, slice, slice]) -> _Faces:
+        numbers = np.arange(intensities[inner].size).reshape(intensities[inner].shape)
+        cells, beyond = [], []
+        for axis in range(3):
+            start, stop = inner[axis].start, inner[axis].stop
+            for at, part in ((0, slice(max(start - _BEYOND, 0), start)), (-1, slice(stop, stop + _BEYOND))):
+                where = list(inner)
+                where[axis] = part
+                cells.append(numbers.take(at, axis=axis).ravel())
+                beyond.append(intensities[tuple(where)].mean(axis=axis).ravel())
+        return cls(np.concatenate(cells), np.concatenate(beyond))
+
+    def areas(self, labels: np.ndarray, count: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+        """(count + 1,) cells of each region at the faces, and those of them that go on beyond the face."""
+        regions = labels.ravel()[self.cells]
+        on = regions[(self.beyond >= low) & (self.beyond <= high)]
+        return np.bincount(regions, minlength=count + 1), np.bincount(on, minlength=count + 1)
 
 
-def _areas(
-    labels: np.ndarray, count: int, beyond: list[tuple[int, int, np.ndarray]], low: float, high: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(count + 1,) cells of each region at the faces, and those of them that go on beyond the face."""
-    at_faces, goes_on = np.zeros(count + 1, dtype=int), np.zeros(count + 1, dtype=int)
-    for axis, at, outside in beyond:
-        face = labels.take(at, axis=axis)
-        at_faces += np.bincount(face.ravel(), minlength=count + 1)
-        goes_on += np.bincount(face[(outside >= low) & (outside <= high)], minlength=count + 1)
-    return at_faces, goes_on
+def _gaps(labels: np.ndarray, sizes: np.ndarray) -> dict[int, list[float]]:
+    """The distances to the six faces, in parts of the box, of every region that is large and near enough."""
+    from scipy import ndimage
+
+    large = np.flatnonzero(sizes[1:] >= _LEAST_CELLS) + 1
+    near = {}
+    extents = ndimage.find_objects(labels) if large.size else []
+    for number in large.tolist():
+        gaps = [
+            end / length
+            for part, length in zip(extents[number - 1], labels.shape, strict=True)
+            for end in (part.start, length - part.stop)
+        ]
+        if sum(gaps) <= _FURTHEST:
+            near[number] = gaps
+    return near
 
 
 def _grey_value_ranges(box: np.ndarray) -> Iterator[tuple[float, float]]:
