@@ -52,8 +52,8 @@ def naive(chosen: argparse.Namespace) -> Spent:
 
 
 def full_slice(chosen: argparse.Namespace) -> Spent:
-    """MedSAM2 on whole slices, all of the scan, with the fastest exact runtime."""
-    return _segmented(chosen, random_model("medsam2", chosen.device), full_slice=True)
+    """MedSAM2 or another model on whole slices, all of the scan, with the fastest exact runtime."""
+    return _segmented(chosen, random_model(chosen.model, chosen.device), full_slice=True)
 
 
 def cropped(chosen: argparse.Namespace) -> Spent:
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=64)
     parser.add_argument("--objects", type=int, default=1)
     parser.add_argument("--side", type=float, default=BOX_FRACTION)
+    parser.add_argument("--model", default="medsam2", help="of the job full-slice")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     chosen = parser.parse_args()

@@ -141,13 +141,26 @@ def volume(chosen: argparse.Namespace) -> Measured:
 
 def growth(chosen: argparse.Namespace) -> Measured:
     """The built-in model with more slices, more objects and larger boxes."""
+    jobs: list[tuple[str, str, dict[str, Any]]]
     jobs = [(f"embedded, {n} slices", "embedded", {"slices": n}) for n in chosen.slices]
     jobs += [(f"embedded, {n} objects", "embedded", {"slices": 16, "objects": n}) for n in chosen.objects]
     jobs += [(f"embedded, box side {s:g}", "embedded", {"slices": 16, "side": s}) for s in chosen.sides]
     return _processes(jobs, chosen)
 
 
-def _processes(jobs: list[tuple[str, str, dict[str, float]]], chosen: argparse.Namespace) -> Measured:
+def shared(chosen: argparse.Namespace) -> Measured:
+    """Several objects on the same whole slices, which are encoded once; a short scan, as the large encoder is slow."""
+    return _processes(
+        [
+            (f"{model}, whole slices, {n} objects", "full-slice", {"slices": 4, "objects": n, "model": model})
+            for model in ("medsam", "medsam2")
+            for n in (1, 16)
+        ],
+        chosen,
+    )
+
+
+def _processes(jobs: list[tuple[str, str, dict[str, Any]]], chosen: argparse.Namespace) -> Measured:
     """Jobs in processes of their own, which makes the memory honest, repeated in turn."""
     runs: dict[str, list[dict[str, float]]] = {label: [] for label, _, _ in jobs}
     for _ in range(chosen.repeats):
@@ -177,4 +190,5 @@ PARTS: dict[str, Callable[[argparse.Namespace], Measured]] = {
     "embedded": embedded,
     "volume": volume,
     "growth": growth,
+    "shared": shared,
 }
