@@ -106,6 +106,23 @@ def test_bfloat16_in_torch_stays_near_single_precision(architecture: str, monkey
 
 
 @needs_openvino
+def test_bfloat16_is_for_the_parts_that_bear_it_and_the_others_are_held_to_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtimes, "computes_bfloat16", lambda: True)
+    model = small_model("sam2")
+    use_runtime(model, "openvino-bf16")
+    assert runtime_of(model) == "openvino-bf16"
+    names = {part.name: vars(part.module)[part.method].name for part in parts_of(model.network)}
+    assert names == {
+        "image_encoder": "openvino-bf16",
+        "memory_attention": "openvino-bf16",
+        "sam_mask_decoder": "openvino",
+        "memory_encoder": "openvino",
+    }
+
+
+@needs_openvino
 def test_what_was_found_equal_is_not_compared_again_on_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model("sam2")
     use_runtime(model, "openvino")

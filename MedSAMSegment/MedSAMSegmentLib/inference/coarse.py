@@ -79,7 +79,7 @@ class CoarseMask:
     def _seen_anyhow(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
         """However slices and grid lie to each other."""
         # `grid_sample` takes (x, y, z), that is columns, rows, slices, from -1 to 1 over the whole grid.
-        order, reach = list(self.axes[::-1]), 1.0 + 2.0 * self.grid.margin
+        order, reach = list(self.axes[::-1]), self.grid.reach
         device = self.logits.device
         here = torch.from_numpy(coordinates.grid(size)[..., order] / np.float32(reach)).to(device)
         per_slice = torch.from_numpy((coordinates.per_slice[order] / reach).astype(np.float32)).to(device)
@@ -95,9 +95,8 @@ class CoarseMask:
 
     def _seen_upright(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
         """Where slices, rows and columns follow those of the grid: one axis after the other, the same on all slices."""
-        reach = 1.0 + 2.0 * self.grid.margin
+        reach, centres = self.grid.reach, coordinates.centres(size)
         depth, height, width = self.axes
-        centres = (np.arange(size) + 0.5) * (coordinates.frame_size / size) - 0.5
         rows = (coordinates.origin[height] + centres * coordinates.per_v[height]) / reach
         columns = (coordinates.origin[width] + centres * coordinates.per_u[width]) / reach
         first, step = coordinates.origin[depth] / reach, coordinates.per_slice[depth] / reach

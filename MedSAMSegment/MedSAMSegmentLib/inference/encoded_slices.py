@@ -45,11 +45,9 @@ class EncodedSlices:
                 self.keep(index, features)
 
     def encode(self, indices: Sequence[int]) -> list[Any]:
-        """What the network says of several slices; the cache is neither asked nor told."""
-        pictures = [self._picture(index) for index in indices]
-        if isinstance(self.predictor, PredictsTogether):
-            return self.predictor.encode_batch(pictures)
-        return [self.predictor.encode(picture) for picture in pictures]
+        """What a network that works on several slices says of some; the cache is neither asked nor told."""
+        assert isinstance(self.predictor, PredictsTogether)
+        return self.predictor.encode_batch([self._picture(index) for index in indices])
 
     def keep(self, index: int, features: Any) -> None:
         """Put into the cache what was encoded elsewhere."""

@@ -40,13 +40,17 @@ class BoxCoordinates:
     per_slice: np.ndarray
     frame_size: int
 
+    def centres(self, size: int) -> np.ndarray:
+        """(size,) the frame's own coordinates of pixel centres along a side, for the frame cut into ``size`` pixels."""
+        return (np.arange(size) + 0.5) * (self.frame_size / size) - 0.5
+
     def grid(self, size: int) -> np.ndarray:
         """(size, size, 3) float32: local coordinates of all pixel centres of the frame cut into ``size`` pixels.
 
         Inside the box all three lie in [-1, 1]; ``1 - |c|`` times half the box's size is the distance in mm to the
         nearer of the two faces across that axis (negative outside).
         """
-        centres = (np.arange(size) + 0.5) * (self.frame_size / size) - 0.5
+        centres = self.centres(size)
         u, v = centres[None, :, None], centres[:, None, None]
         return (self.origin + u * self.per_u + v * self.per_v).astype(np.float32)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,9 +33,6 @@ from .settings import CleanupSettings
 from .sight import Sight
 from .sweep import is_revised
 from .tracker import Tracker
-
-if TYPE_CHECKING:
-    pass
 
 _STEPS_BETWEEN_TIDYING = 32
 

@@ -91,9 +91,10 @@ def use_runtime(loaded: LoadedModel, name: str) -> None:
     for each in parts_of(loaded.network):
         # The class's own way is uncovered again, or covered by an attribute of the object.
         vars(each.module).pop(each.method, None)
-        if name.startswith("openvino") or (name == "torch-bf16" and each.tolerates_bfloat16):
-            other = compute_with(each, name, loaded.device.type, identity)
-            vars(each.module)[each.method] = CheckedPart(name, each, other, identity)
+        own = name if each.tolerates_bfloat16 else name.removesuffix("-bf16")
+        if own != "torch":
+            other = compute_with(each, own, loaded.device.type, identity)
+            vars(each.module)[each.method] = CheckedPart(own, each, other, identity)
 
 
 def identity_of(loaded: LoadedModel) -> str:
@@ -170,7 +171,7 @@ def compute_with(part: Part, name: str, device: str = "cpu", identity: str = "")
         return _AutocastPart(part, device)
     from .openvino_graph import OpenVinoPart
 
-    return OpenVinoPart(part, bfloat16=name.endswith("bf16") and part.tolerates_bfloat16, identity=identity)
+    return OpenVinoPart(part, bfloat16=name.endswith("bf16"), identity=identity)
 
 
 class _AutocastPart:

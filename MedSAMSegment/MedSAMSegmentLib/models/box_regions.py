@@ -76,10 +76,10 @@ def box_regions(intensities: np.ndarray, grid: CoarseGrid) -> BoxRegions:
     inner = grid.between_faces()
     box = intensities[inner]
     faces = _Faces.of(intensities, inner)
-    side_by_side = ndimage.generate_binary_structure(3, 1)
+    sharing_a_face = ndimage.generate_binary_structure(3, 1)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for low, high in _grey_value_ranges(box):
-        labels, count = ndimage.label((box >= low) & (box <= high), structure=side_by_side)
+        labels, count = ndimage.label((box >= low) & (box <= high), structure=sharing_a_face)
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
         gaps_of = _gaps(labels, sizes)
         if not gaps_of:

@@ -59,10 +59,15 @@ class CoarseGrid:
     cells: tuple[int, int, int] = (24, 40, 40)
     margin: float = 0.2
 
+    @property
+    def reach(self) -> float:
+        """How far the grid reaches along every axis, where 1 is the faces."""
+        return 1.0 + 2.0 * self.margin
+
     def place(self, axis: int) -> Tensor:
         """(cells,) where the cell centres of one axis (0 slices, 1 rows, 2 columns) lie; -1 and 1 are the faces."""
         count = self.cells[axis]
-        return ((torch.arange(count) + 0.5) / count * 2.0 - 1.0) * (1.0 + 2.0 * self.margin)
+        return ((torch.arange(count) + 0.5) / count * 2.0 - 1.0) * self.reach
 
     def places(self) -> Tensor:
         """(3, *cells) where all cell centres lie, along the slices, the rows and the columns."""

@@ -102,7 +102,7 @@ def make_volume_samples(
         """Scene coordinates of ``count`` cells across the shown part of a box axis (0 x, 1 y, 2 z)."""
         low_face, high_face = box[axis]
         fraction = (torch.arange(count) + 0.5) / count * 2.0 - 1.0
-        return (low_face + high_face) / 2 + fraction * (1.0 + 2.0 * grid.margin) * (high_face - low_face) / 2
+        return (low_face + high_face) / 2 + fraction * grid.reach * (high_face - low_face) / 2
 
     # Finer slices than cells need not be computed: the cell's own place stands for them.
     cells = along(2, grid.cells[0])
