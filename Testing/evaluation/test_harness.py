@@ -18,10 +18,12 @@ from MedSAMSegmentLib.evaluation import (
     Observation,
     TruthObject,
     evaluate,
+    evaluate_clicks,
     load_cases,
     load_manifest,
 )
 from MedSAMSegmentLib.evaluation.baselines import BASELINES, ellipsoid, filled_box
+from MedSAMSegmentLib.evaluation.clicks import next_click
 from MedSAMSegmentLib.evaluation.plots import write_box_plots
 from MedSAMSegmentLib.evaluation.report import write_csv, write_json
 from MedSAMSegmentLib.evaluation.sheets import WorstCases
@@ -135,6 +137,71 @@ def test_a_cancelled_run_reports_what_it_has(manifest: Manifest) -> None:
     report = evaluate(manifest, truth_of, observer=seen.append, cancel=lambda: len(seen) == 3)
     assert len(report.scores) == 3 and not report.complete
     assert evaluate(manifest, truth_of, cancel=lambda: False).complete
+
+
+class Learner:
+    """Begins with the filled box and believes a click within some voxels of it."""
+
+    def __init__(self, truths: list[np.ndarray]) -> None:
+        self.truths = truths
+        self.clicks: list[tuple[np.ndarray, bool]] = []
+
+    def begin(self, volume: Volume) -> Learner:
+        self.volume = volume
+        return self
+
+    def segment(self, box: OrientedBox) -> np.ndarray:
+        self.mask = box.mask(self.volume.geometry)
+        return self.mask.copy()
+
+    def click(self, position_lps: tuple[float, float, float], inside: bool) -> np.ndarray:
+        i, j, k = np.rint(self.volume.geometry.lps_to_index(np.array(position_lps))).astype(int)
+        assert self.mask[k, j, i] != inside, "what is right is not clicked on"
+        assert inside == bool(self.volume.voxels[k, j, i] > 50)
+        self.clicks.append((np.array([k, j, i]), inside))
+        near = ball((k, j, i), (3, 6, 6))
+        self.mask = np.where(near, self.volume.voxels > 50, self.mask)
+        return self.mask.copy()
+
+
+def test_clicks_lie_where_the_mask_is_wrong_and_every_number_of_them_is_scored(manifest: Manifest) -> None:
+    learner, done = Learner([]), []
+    reports = evaluate_clicks(manifest, learner, 4, name="learner", progress=lambda *state: done.append(state))
+    assert [report.clicks for report in reports] == [0, 1, 2, 3, 4]
+    assert [len(report.scores) for report in reports] == [4] * 5 and len(learner.clicks) == 16
+    overlaps = [report.mean_dice() for report in reports]
+    assert overlaps == sorted(overlaps) and overlaps[-1] > overlaps[0] + 0.1
+    assert reports[0].mean_dice() == pytest.approx(evaluate(manifest, filled_box).mean_dice())
+    assert [report.title for report in reports[:3]] == ["learner", "learner, 1 click", "learner, 2 clicks"]
+    assert done[-1][:2] == (4, 4)
+
+
+def test_what_is_perfect_is_not_clicked_on(manifest: Manifest) -> None:
+    class Oracle(Learner):
+        def segment(self, box: OrientedBox) -> np.ndarray:
+            return next(self.truths)
+
+    cases = load_cases(manifest)
+    oracle = Oracle(iter([case.truth(item) for case in cases for item in case.case.objects]))
+    reports = evaluate_clicks(cases, oracle, 2)
+    assert oracle.clicks == [] and [report.mean_dice() for report in reports] == [1.0] * 3
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_next_click_is_the_middle_of_the_largest_error(inside: bool) -> None:
+    truth = ball((8, 24, 24), (6, 12, 12))
+    error = ball((8, 24, 18), (2.2, 4.2, 4.2)) if inside else ball((3, 40, 40), (2.2, 4.2, 4.2))
+    small = np.zeros(SHAPE, bool)
+    small[8, 24, 30] = True
+    mask = truth ^ error ^ small
+    assert next_click(truth, mask, (1.0, 1.0, 1.0)) == (((8, 24, 18) if inside else (3, 40, 40)), inside)
+    assert next_click(truth, truth, (1.0, 1.0, 1.0)) is None
+
+
+def test_at_the_border_of_the_scan_the_middle_is_within_it() -> None:
+    truth = np.zeros(SHAPE, bool)
+    truth[:, :, :9] = True
+    assert next_click(truth, np.zeros(SHAPE, bool), (1.0, 1.0, 1.0))[0][2] == 4
 
 
 @pytest.mark.parametrize("result", [[], [np.zeros(SHAPE)], [np.zeros((1, 2, 3), bool)]], ids=["none", "float", "shape"])

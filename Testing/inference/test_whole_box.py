@@ -31,8 +31,8 @@ class BoxPredictor(IntensityPredictor):
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         assert self.grid is not None
         self.views.append(view)
-        yield CoarseMask(torch.zeros(self.grid.cells) - 1.0, self.grid, view.axes)
-        yield CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes)
+        yield CoarseMask(torch.zeros(self.grid.cells) - 1.0, self.grid, view.axes, view.box)
+        yield CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes, view.box)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -202,7 +202,9 @@ def test_the_embedded_network_glances_and_looks_again_with_what_it_believed_in_m
 def test_a_mask_seen_upright_is_what_it_would_be_anyhow(seed: int) -> None:
     random = np.random.default_rng(seed)
     axes = ((0, 1, 2), (2, 0, 1))[seed % 2]
-    found = CoarseMask(torch.from_numpy(random.normal(size=(6, 9, 8)).astype(np.float32)), CoarseGrid((6, 9, 8)), axes)
+    found = CoarseMask(
+        torch.from_numpy(random.normal(size=(6, 9, 8)).astype(np.float32)), CoarseGrid((6, 9, 8)), axes, SCENE.box
+    )
     steps = np.zeros((3, 3))
     steps[[0, 1, 2], axes] = random.uniform(0.05, 0.2, 3) * random.choice([-1, 1], 3)
     origin = np.zeros(3)

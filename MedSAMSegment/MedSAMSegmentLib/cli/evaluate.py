@@ -27,6 +27,9 @@ def evaluate(
     jitter: Annotated[
         list[int] | None, typer.Option(min=0, help="Move in-plane box sides by up to so many voxels; several allowed.")
     ] = None,
+    clicks: Annotated[
+        int, typer.Option(min=0, help="Then click so many times on the largest error of every object.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the jitter.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for JSON, CSV, plots, pictures.")
@@ -50,7 +53,7 @@ def evaluate(
     Prints Dice and surface Dice by group; with -o also writes results.json, objects.csv, box plots and pictures of the
     worst cases.
     """
-    from ..evaluation import load_manifest
+    from ..evaluation import Correctable, load_manifest
     from ..evaluation.methods import find_method
 
     printer = Output(json)
@@ -67,7 +70,10 @@ def evaluate(
         "cleanup": not no_cleanup,
     }
     methods = {name: find_method(name, device=device, checkpoint=checkpoint, **options) for name in names}
-    runs = _Runs(printer, cases, seed, tolerance, worst if output is not None else 0)
+    for name, chosen in methods.items():
+        if clicks and not isinstance(chosen, Correctable):
+            raise UsageError("NOT_INTERACTIVE", f"{name} cannot be corrected by clicks.", "Leave --clicks out for it.")
+    runs = _Runs(printer, cases, clicks, seed, tolerance, worst if output is not None else 0)
     try:
         with cancel_on_interrupt() as cancel:
             for amount in amounts:
@@ -85,10 +91,10 @@ def evaluate(
 class _Runs:
     """The reports made so far, and what is kept to draw the worst cases."""
 
-    def __init__(self, printer: Output, cases: Manifest, seed: int, tolerance: float, worst: int) -> None:
-
+    def __init__(self, printer: Output, cases: Manifest, clicks: int, seed: int, tolerance: float, worst: int) -> None:
         self.printer = printer
         self.cases = cases
+        self.clicks = clicks
         self.seed = seed
         self.tolerance = tolerance
         self.reports: list[Report] = []
@@ -96,6 +102,7 @@ class _Runs:
         self.worst: dict[str, WorstCases] = {}
 
     def run(self, name: str, method: Method, jitter: int, cancel: Any) -> None:
+        from ..evaluation import Correctable, evaluate_clicks
         from ..evaluation import evaluate as run_evaluation
         from ..evaluation.sheets import WorstCases
 
@@ -104,19 +111,20 @@ class _Runs:
         worst = WorstCases(self.kept)
         title = f"{name}, {'tight boxes' if jitter == 0 else f'boxes ± {jitter}'}"
         with self.printer.progress(title) as progress:
-            report = run_evaluation(
-                self.cases,
-                method,
-                jitter=jitter,
-                seed=self.seed,
-                tolerance_mm=self.tolerance,
-                name=name,
-                settings=getattr(method, "settings", None),
-                progress=lambda done, total, case: progress(done, total, f"{title}: {case}"),
-                observer=worst.add,
-                cancel=cancel,
-            )
-        self.reports.append(report)
+            common: dict[str, Any] = {
+                "jitter": jitter,
+                "seed": self.seed,
+                "tolerance_mm": self.tolerance,
+                "name": name,
+                "settings": getattr(method, "settings", None),
+                "progress": lambda done, total, case: progress(done, total, f"{title}: {case}"),
+                "observer": worst.add,
+                "cancel": cancel,
+            }
+            if isinstance(method, Correctable) and self.clicks:
+                self.reports += evaluate_clicks(self.cases, method, self.clicks, **common)
+            else:
+                self.reports.append(run_evaluation(self.cases, method, **common))
         self.worst[f"{name}-jitter{jitter}"] = worst
 
     def finish(self, output: Path | None) -> int:

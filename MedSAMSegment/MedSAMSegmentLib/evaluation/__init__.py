@@ -1,14 +1,17 @@
 """How good are the masks? Cases with known truth, boxes drawn on them, scores by group, reports.
 
-``evaluate(load_manifest(path), method)`` runs any callable ``method(volume, boxes) -> masks``; see ``harness``.
+``evaluate(load_manifest(path), method)`` runs any callable ``method(volume, boxes) -> masks``; ``evaluate_clicks`` also
+clicks on what is wrong.  See ``harness``.
 """
 
-from .harness import LoadedCase, Method, Observation, evaluate, load_cases
+from .harness import Conversation, Correctable, LoadedCase, Method, Observation, evaluate, evaluate_clicks, load_cases
 from .manifest import Case, LabelSource, Manifest, TruthObject, load_manifest
 from .report import GroupSummary, ObjectScore, Report
 
 __all__ = [
     "Case",
+    "Conversation",
+    "Correctable",
     "GroupSummary",
     "LabelSource",
     "LoadedCase",
@@ -19,6 +22,7 @@ __all__ = [
     "Report",
     "TruthObject",
     "evaluate",
+    "evaluate_clicks",
     "load_cases",
     "load_manifest",
 ]

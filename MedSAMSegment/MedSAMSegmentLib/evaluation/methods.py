@@ -14,6 +14,7 @@ from .harness import Method
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
+    from ..inference import Session
 
 
 class SessionMethod:
@@ -47,6 +48,32 @@ class SessionMethod:
             yield session.segment(name).mask
             # Only the encoded slices are shared; results of a scan with many objects would fill the memory.
             session.remove_object(name)
+
+    def begin(self, volume: Volume) -> SessionConversation:
+        """See :class:`~MedSAMSegmentLib.evaluation.harness.Correctable`."""
+        from ..inference import Session
+
+        return SessionConversation(Session(volume, self._model, **self._options))
+
+
+class SessionConversation:
+    """One object after another in one session."""
+
+    _NAME = "object"
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def segment(self, box: OrientedBox) -> np.ndarray:
+        """See :class:`~MedSAMSegmentLib.evaluation.harness.Conversation`."""
+        if self._NAME in self._session.objects:
+            self._session.remove_object(self._NAME)
+        self._session.add_object(self._NAME, box)
+        return self._session.segment(self._NAME).mask
+
+    def click(self, position_lps: tuple[float, float, float], inside: bool) -> np.ndarray:
+        """See :class:`~MedSAMSegmentLib.evaluation.harness.Conversation`."""
+        return self._session.refine(self._NAME, [position_lps], inside).mask
 
 
 def find_method(name: str, device: str = "auto", checkpoint: str | Path | None = None, **options: Any) -> Method:

@@ -82,7 +82,7 @@ def _draw(axes, reports: Sequence[Report], groups: Sequence[str], measure: str) 
             spread = centre + generator.uniform(-0.25, 0.25, len(values)) * width
             axes.plot(spread, values, ".", color=colour, alpha=0.55, markersize=4)
         if measure == "dice":
-            axes.plot([], [], "s", color=colour, label=report.method, markersize=8)
+            axes.plot([], [], "s", color=colour, label=report.title, markersize=8)
     axes.set_ylim(-0.02, 1.02)
     axes.set_facecolor(BACKGROUND)
     axes.grid(axis="y", color="#2b333b", linewidth=0.8)

@@ -22,7 +22,9 @@ class ObjectScore:
         voxels: size of the truth.
         box: the prompt as half-open index ranges in array order (k, j, i).
         dice, nsd, hd95: see ``metrics.Agreement``.
-        seconds: wall-clock time of this object; the first of a scan carries what the method prepares once.
+        seconds: wall-clock time of this object, or of its latest click; the first of a scan carries what the method
+            prepares once.
+        clicks: made on the mask before.
     """
 
     case: str
@@ -34,6 +36,7 @@ class ObjectScore:
     nsd: float | None
     hd95: float | None
     seconds: float
+    clicks: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class GroupSummary:
 class Report:
     """All scores of one method, with the settings that produced them.
 
-    ``complete`` is ``False`` when the run was cancelled before its last object.
+    ``complete`` is ``False`` when the run was cancelled before its last object; ``clicks`` were made on every object.
     """
 
     method: str
@@ -64,6 +67,13 @@ class Report:
     scores: tuple[ObjectScore, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     complete: bool = True
+    clicks: int = 0
+
+    @property
+    def title(self) -> str:
+        """The method, and how often it was corrected."""
+        made = "" if not self.clicks else f", {self.clicks} click{'s' if self.clicks > 1 else ''}"
+        return self.method + made
 
     def groups(self) -> list[GroupSummary]:
         """Summaries in the order in which the groups first appear."""
@@ -89,6 +99,7 @@ class Report:
             "method": self.method,
             "manifest": self.manifest,
             "jitter": self.jitter,
+            "clicks": self.clicks,
             "seed": self.seed,
             "tolerance_mm": self.tolerance_mm,
             "settings": self.settings,

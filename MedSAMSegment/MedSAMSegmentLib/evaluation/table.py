@@ -36,7 +36,7 @@ def results_table(reports: Sequence[Report]) -> Table:
         return table
     for report in reports:
         suffix = "" if len(jitter) == 1 else f" ±{report.jitter}"
-        table.add_column(f"{report.method}{suffix}\nDice / NSD {report.tolerance_mm:g} mm", justify="right")
+        table.add_column(f"{report.title}{suffix}\nDice / NSD {report.tolerance_mm:g} mm", justify="right")
     for summary in first.groups():
         cells = (report.group(summary.group) for report in reports)
         table.add_row(summary.group, str(summary.count), *(f"{cell.dice:.3f} / {_surface(cell)}" for cell in cells))

@@ -9,9 +9,11 @@ change.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from .coarse import CoarseMask
-from .crop_prompts import prompt_key
+from .crop_prompts import CropPrompts, prompt_key
 from .outcome import SliceOutcome, stability
 from .predictor import PredictsTogether, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
@@ -36,14 +38,34 @@ _CLICKED_LOGIT = 4.0
 _FOUNDS_KEPT = 72
 
 
-class BoxTracker(Tracker):
-    """A :class:`Tracker` that starts from a mask of the whole box; ``found`` is that mask."""
+class FoundOnSlices:
+    """A mask of the whole box on single slices, as logits (s, s) over the frame; the latest are kept."""
 
-    def __init__(self, *given: Any, found: CoarseMask, **options: Any) -> None:
+    def __init__(self, found: CoarseMask, prompts: CropPrompts) -> None:
+        self._key_slice = prompts.plan.key_slice
+        self._on_slice = found.on_slices(prompts.geometry, prompts.plan, prompts.frame)
+        self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    def __call__(self, index: int) -> torch.Tensor:
+        if index not in self._kept:
+            self._kept[index] = self._on_slice(index - self._key_slice)
+            if len(self._kept) > _FOUNDS_KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[index]
+
+
+class BoxTracker(Tracker):
+    """A :class:`Tracker` that starts from a mask of the whole box.
+
+    Args:
+        found: that mask.
+        found_before: what it was when the user saw ``before``.
+    """
+
+    def __init__(self, *given: Any, found: CoarseMask, found_before: CoarseMask | None = None, **options: Any) -> None:
         super().__init__(*given, **options)
-        self._found = found
-        self._found_on: Callable[[int], torch.Tensor] | None = None
-        self._founds: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._found, self._found_before = found, found_before
+        self._digests: dict[int, bytes] = {}
         self._ahead: dict[int, SlicePrediction] = {}
         self._waiting: list[int] = []
 
@@ -76,7 +98,7 @@ class BoxTracker(Tracker):
         before = None if parent is None else self.outcomes[parent]
         if before is None or before.changed is None:
             return self._as_found(index)
-        made_from = ("carried", self._box, before.version)
+        made_from = ("carried", self._found_key(index), before.version)
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
@@ -92,33 +114,49 @@ class BoxTracker(Tracker):
         return self._as_corrected(start, corrected, prediction, made_from)
 
     def _prompted(self, index: int) -> SliceOutcome:
-        made_from = ("prompted", self._box, prompt_key(self.plan, index))
+        made_from = ("prompted", self._found_key(index), prompt_key(self.plan, index))
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
         start = self._as_found(index)
-        shown = self._before[index].shown if index in self._before else start.logits
+        shown = self._shown(index, start)
         prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
         drawn = index in self.plan.masks or index in self.plan.boxes
         corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)
         return self._as_corrected(start, corrected, prediction, made_from)
 
-    def _on(self, index: int) -> torch.Tensor:
-        """The mask found on a slice, (s, s) logits over the frame."""
-        if index not in self._founds:
-            key = self.plan.key_slice
-            if self._found_on is None:
-                place = self._prompts.prompt(key, False).box_coordinates
-                self._found_on = self._found.seen_from(place, place.frame_size)
-            self._founds[index] = self._found_on(index - key)
-            if len(self._founds) > _FOUNDS_KEPT:
-                self._founds.popitem(last=False)
-        return self._founds[index]
+    @cached_property
+    def _on(self) -> FoundOnSlices:
+        return FoundOnSlices(self._found, self._prompts)
+
+    @cached_property
+    def _on_before(self) -> FoundOnSlices | None:
+        """As ``_on`` was when the user saw ``before``; ``None`` where it was the same."""
+        before = self._found_before
+        return None if before is None or before is self._found else FoundOnSlices(before, self._prompts)
+
+    def _found_key(self, index: int) -> Hashable:
+        """What was found on a slice and its neighbours, in a form that can be compared."""
+        for k in (index - 1, index, index + 1):
+            if k not in self._digests:
+                logits = self._on(k).detach().to("cpu", torch.float32).contiguous()
+                self._digests[k] = hashlib.blake2b(logits.numpy().tobytes(), digest_size=16).digest()
+        return self._box, *(self._digests[k] for k in (index - 1, index, index + 1))
+
+    def _shown(self, index: int, start: SliceOutcome) -> torch.Tensor:
+        """The mask that a slice's clicks correct: the one shown, but where the whole box is now seen otherwise."""
+        before = self._before.get(index)
+        if before is None:
+            return start.logits
+        if self._on_before is None:
+            return before.shown
+        differs = (self._on(index) > 0) != (self._on_before(index) > 0)
+        return _blended(before.shown, start.logits, _sized(_grown(differs, _SPREAD), before.shown.shape[-1]))
 
     def _as_found(self, index: int) -> SliceOutcome:
         known = self._known.get(index)
-        made_from: Hashable = ("found", self._box)
+        made_from: Hashable = ("found", self._found_key(index))
         if known is not None and known.made_from == made_from:
             return known
         if self.predictor.revises:
@@ -161,13 +199,13 @@ class BoxTracker(Tracker):
         """Of the ``count`` slices that begin with one, those after it that the network is yet to be asked for."""
         if index not in self._waiting:
             return []
-        at, made_from = self._waiting.index(index), ("found", self._box)
+        at = self._waiting.index(index)
         return [
             k
             for k in self._waiting[at + 1 : at + count]
             if not self._is_source(k)
             and k not in self._locked
-            and not (k in self._known and self._known[k].made_from == made_from)
+            and not (k in self._known and self._known[k].made_from == ("found", self._found_key(k)))
         ]
 
     def _revising_prompt(self, index: int) -> SlicePrompt:

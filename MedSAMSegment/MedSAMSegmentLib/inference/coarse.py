@@ -7,7 +7,7 @@ the same upright picture as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 
 from ..models.coarse import CoarseGrid
 from ..prompts.plan import SlicePlan
+from .crop import CropFrame
+from .crop_prompts import box_coordinates
 from .predictor import BoxCoordinates
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ class CoarseView:
         intensities: (cells) float32 in 0..1.
         slice_step: distance between the scan's slices over half the box's depth.
         axes: the box's own axes (0, 1, 2) that the grid's slices, rows and columns follow.
+        box: that is seen.
     """
 
     intensities: np.ndarray
     slice_step: float
     axes: tuple[int, int, int]
+    box: OrientedBox
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,41 @@ class CoarseMask:
     Attributes:
         logits: (cells) > 0 is the object.
         grid: the cells.
-        axes: see :class:`CoarseView`.
+        axes, box: see :class:`CoarseView`.
+        clicks: that it takes account of.
     """
 
     logits: torch.Tensor
     grid: CoarseGrid
     axes: tuple[int, int, int]
+    box: OrientedBox
+    clicks: Clicks = ()
+
+    def on_slices(self, geometry: Geometry, plan: SlicePlan, frame: CropFrame) -> OnSlice:
+        """The coarse mask on the slices of a crop, numbered from the plan's key slice."""
+        place = box_coordinates(geometry, replace(plan, box=self.box), frame, plan.key_slice)
+        return self.seen_from(place, place.frame_size)
+
+    def about(self, box: OrientedBox) -> CoarseMask:
+        """The same on the grid about another box with the same axes; where it was not looked at, there is nothing."""
+        if box == self.box:
+            return self
+        axes, half = np.asarray(self.box.axes), np.asarray(self.box.size) / 2
+        shift = (np.asarray(box.centre) - np.asarray(self.box.centre)) @ axes / half
+        scale = np.asarray(box.size) / 2 / half
+        logits, seen = self.logits, torch.ones_like(self.logits, dtype=torch.bool)
+        for number, axis in enumerate(self.axes):
+            at = (shift[axis] + self.grid.place(number).double().numpy() * scale[axis]) / self.grid.reach
+            logits = _along(logits, number, at)
+            shape = [-1 if each == number else 1 for each in range(3)]
+            seen &= torch.from_numpy(np.abs(at) <= 1.0).to(seen.device).view(shape)
+        return replace(self, logits=logits.masked_fill(~seen, _NOTHING_LOGIT), box=box)
+
+    def corrected(self, logits: torch.Tensor, clicks: Clicks) -> CoarseMask:
+        """With other logits (cells), near the cells where these say something else; the rest stays to the last bit."""
+        changed = ((logits > 0) != (self.logits > 0)).float()[None, None]
+        about = F.max_pool3d(changed, 3, stride=1, padding=1)[0, 0] > 0
+        return replace(self, logits=torch.where(about, logits, self.logits), clicks=clicks)
 
     def seen_from(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
         """The coarse mask on the slices of a crop.
@@ -113,6 +146,27 @@ class CoarseMask:
         return on_slice
 
 
+Clicks = tuple[tuple[tuple[float, float, float], bool], ...]
+"""Where somebody clicked, LPS mm, and whether inside the object."""
+
+
+def clicks_of(plan: SlicePlan, geometry: Geometry) -> Clicks:
+    """All clicks of a plan, by slice and in the order they were made."""
+    clicks = []
+    for index in sorted(plan.points):
+        for point in plan.points[index]:
+            x, y, z = geometry.index_to_lps(plan.plane.to_index(np.array([point.x, point.y, index]))).tolist()
+            clicks.append(((x, y, z), point.positive))
+    return tuple(clicks)
+
+
+def clicks_in_view(view: CoarseView, grid: CoarseGrid, clicks: Clicks) -> tuple[np.ndarray, np.ndarray]:
+    """The clicks that lie on the grid: (n, 3) along its slices, rows and columns, -1 and 1 are the faces; (n,) bool."""
+    places = np.asarray(view.box.to_local(np.array([place for place, _ in clicks]).reshape(-1, 3)))[:, list(view.axes)]
+    shown = (np.abs(places) <= grid.reach).all(axis=1)
+    return places[shown], np.array([inside for _, inside in clicks], dtype=bool)[shown]
+
+
 @runtime_checkable
 class SeesBox(Protocol):
     """A predictor that can look at a whole box before it is asked for single slices.
@@ -125,6 +179,30 @@ class SeesBox(Protocol):
 
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
         """Where in the box the object is: at once, and then better and better; the last answer counts."""
+        ...
+
+
+@runtime_checkable
+class CorrectsBox(SeesBox, Protocol):
+    """A predictor that can look at the whole box again when somebody has clicked.
+
+    Attributes:
+        corrects: ``False`` where its weights have no part for that.
+    """
+
+    corrects: bool
+
+    def correct(self, view: CoarseView, found: CoarseMask, places: np.ndarray, inside: np.ndarray) -> torch.Tensor:
+        """A mask in the light of clicks.
+
+        Args:
+            view: the box on the predictor's own grid.
+            found: about the same box; the mask that was clicked on.
+            places, inside: the clicks, at least one, see :func:`clicks_in_view`.
+
+        Returns:
+            (cells) logits.
+        """
         ...
 
 
@@ -147,7 +225,7 @@ def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: Coar
     axes = _slices_rows_columns(plan.box, volume.geometry, plan.plane.axis)
     points = _cell_indices(plan.box, volume.geometry, grid, axes)
     step = plan.plane.slice_spacing / (float(plan.box.size[axes[0]]) / 2)
-    return CoarseView(_sample(volume, points, window), step, axes)
+    return CoarseView(_sample(volume, points, window), step, axes, plan.box)
 
 
 def _slices_rows_columns(box: OrientedBox, geometry: Geometry, axis: int) -> tuple[int, int, int]:

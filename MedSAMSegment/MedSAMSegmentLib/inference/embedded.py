@@ -15,7 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..models.box_regions import RegionBatch
 from ..models.coarse import GLANCE_CELLS, CoarseNetwork, SeenBox, resampled
+from ..models.corrector import BoxClicks
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
@@ -70,6 +72,7 @@ class EmbeddedPredictor:
         self.understands = loaded.spec.prompts
         self.needs_box = loaded.spec.needs_box
         self.grid = None if network.coarse is None else network.coarse.grid
+        self.corrects = network.corrector is not None
         self._device = loaded.device
 
     def find(self, view: CoarseView) -> Iterator[CoarseMask]:
@@ -86,7 +89,26 @@ class EmbeddedPredictor:
             believed = None if believed is None else resampled(believed, cells)
             for _ in range(looks):
                 believed = self._alone(partial(coarse.look, seen, believed))
-                yield CoarseMask(believed[0], coarse.grid_of(shown), view.axes)
+                yield CoarseMask(believed[0], coarse.grid_of(shown), view.axes, view.box)
+
+    def correct(self, view: CoarseView, found: CoarseMask, places: np.ndarray, inside: np.ndarray) -> torch.Tensor:
+        """See :class:`~MedSAMSegmentLib.inference.coarse.CorrectsBox`."""
+        coarse, corrector = self.network.coarse, self.network.corrector
+        assert coarse is not None
+        assert corrector is not None
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        clicks = BoxClicks(
+            torch.from_numpy(places.astype(np.float32))[None].to(self._device),
+            torch.from_numpy(inside.astype(np.int64))[None].to(self._device),
+        )
+        believed = resampled(found.logits[None], coarse.grid_of(intensities).cells)
+
+        def look() -> torch.Tensor:
+            regions = RegionBatch.of([intensities[0]], coarse.grid_of(intensities))
+            return corrector.correct(intensities, step, regions, believed, clicks, coarse.down[-1])[0]
+
+        return self._alone(look)
 
     def _alone(self, work: Callable[[], _Item]) -> _Item:
         """What ``work`` gives, computed on one core: the last bits must not depend on how many there are."""

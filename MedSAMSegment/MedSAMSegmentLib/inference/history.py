@@ -94,6 +94,7 @@ class Track:
         outcomes: by slice; those of a round the user cancelled are a mixture of the round before and this one.
         before: by slice, at the end of the last complete round: what the user saw when correcting.
         found: what was found in the box as a whole, where the network looks at that first.
+        found_before: the same at the end of the last complete round.
     """
 
     frame: CropFrame
@@ -102,6 +103,7 @@ class Track:
     outcomes: Mapping[int, SliceOutcome] = field(default_factory=dict)
     before: Mapping[int, SliceOutcome] = field(default_factory=dict)
     found: CoarseMask | None = None
+    found_before: CoarseMask | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
 from .crop import CropFrame
-from .crop_prompts import box_coordinates
 from .encoded_ahead import EncodedAhead
 from .history import ObjectState, Track
 from .outcome import confidence, stability
@@ -166,6 +165,10 @@ class Runner(Sight):
                         self._show_found(name, plan, track, on_slice if last else None)
                         watch.first_mask()
                     yield False
+            corrected = self._corrected(plan, track)
+            if corrected is not track:
+                track = corrected
+                yield False
             if earlier is None:
                 key = self._surest_slice(name, plan, track, encoded, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
@@ -190,7 +193,9 @@ class Runner(Sight):
             finally:
                 kept = {} if finished else {k: v for k, v in track.outcomes.items() if k not in tracker.outcomes}
                 outcomes = MappingProxyType({**kept, **tracker.outcomes})
-                track = replace(track, outcomes=outcomes, before=outcomes if finished else track.before)
+                track = replace(track, outcomes=outcomes)
+                if finished:
+                    track = replace(track, before=outcomes, found_before=track.found)
                 state = replace(state, track=track, done=number + 1 if finished else number)
                 if last or not finished:
                     for index in outcomes if not last else kept:
@@ -214,6 +219,7 @@ class Runner(Sight):
             if track is not state.track:
                 for found in islice(self._looks(plan, track), 1 if at_a_glance else None):
                     track = replace(track, found=found)
+            track = self._corrected(plan, track)
             offered = self._tracker(plan, track, encoded).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
         candidates = []
@@ -257,15 +263,16 @@ class Runner(Sight):
         if on_slice is None or track.found is None:
             return
         key = plan.key_slice
-        place = box_coordinates(self.volume.geometry, plan, track.frame, key)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-        block.put(key, track.found.seen_from(place, place.frame_size)(0))
+        block.put(key, track.found.on_slices(self.volume.geometry, plan, track.frame)(0))
         on_slice(name, key, block.slice_mask(key))
 
     def _tracker(
         self, plan: SlicePlan, track: Track, encoded: EncodedAhead, locked: frozenset[int] = frozenset()
     ) -> Tracker:
-        kind = Tracker if track.found is None else partial(BoxTracker, found=track.found)
+        kind: Callable[..., Tracker] = Tracker
+        if track.found is not None:
+            kind = partial(BoxTracker, found=track.found, found_before=track.found_before)
         return kind(
             self.predictor,
             encoded.features,

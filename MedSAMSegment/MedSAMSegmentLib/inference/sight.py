@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..prompts import SlicePlan, SlicePlane
 from .cache import EmbeddingCache
-from .coarse import CoarseMask, SeesBox, view_box
+from .coarse import CoarseMask, CorrectsBox, SeesBox, clicks_in_view, clicks_of, view_box
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
 from .encoded_slices import EncodedSlices
@@ -75,6 +75,20 @@ class Sight:
         sees_box = self._sees_box(plan)
         if sees_box is not None and sees_box.grid is not None:
             yield from sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid))
+
+    def _corrected(self, plan: SlicePlan, track: Track) -> Track:
+        """A track whose mask of the whole box takes account of all clicks; itself where there are no others."""
+        found, sees_box = track.found, self._sees_box(plan)
+        if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
+            return track
+        clicks = clicks_of(plan, self.volume.geometry)
+        if clicks == found.clicks:
+            return track
+        view = view_box(self.volume, plan, track.window, sees_box.grid)
+        places, inside = clicks_in_view(view, sees_box.grid, clicks)
+        before = found.about(view.box)
+        logits = sees_box.correct(view, before, places, inside) if len(places) else before.logits
+        return replace(track, found=before.corrected(logits, clicks))
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.

@@ -161,8 +161,8 @@ class RegionScorer(nn.Module):
 
     def maps(self, regions: RegionBatch) -> Tensor:
         """(B, 2, *cells) in [0, 1]: the regions' mean, weighted by expected overlap; the best one's overlap."""
-        # Those of all boxes that hold a region come first.
-        most = max(1, int(regions.known.sum(dim=1).max()))
+        # No box holds a region beyond these rows.
+        most = 1 + int((regions.known * torch.arange(MOST_REGIONS, device=regions.known.device)).max())
         regions = RegionBatch(regions.masks[:, :most], regions.traits[:, :most], regions.known[:, :most])
         scores = self(regions)
         nothing = ~regions.known

@@ -20,7 +20,7 @@ glance, on a coarser grid, as somebody waits for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -275,22 +275,40 @@ class CoarseNetwork(nn.Module):
             (B, *cells) logits.
         """
         before = seen.prior if believed is None else believed
-        evidence = torch.stack([grey_value_evidence(image, before) for image in seen.images.unbind(dim=1)], dim=1)
+        evidence = self._evidence(seen, before)
+        x = self._begun(seen, evidence, None if believed is None else before)
+        return self._finished(x, self.down) + said_already(seen.prior, evidence)
+
+    @staticmethod
+    def _evidence(seen: SeenBox, before: Tensor) -> Tensor:
+        """(B, 2, *cells) :func:`grey_value_evidence` of both images."""
+        return torch.stack([grey_value_evidence(image, before) for image in seen.images.unbind(dim=1)], dim=1)
+
+    def _begun(self, seen: SeenBox, evidence: Tensor, believed: Tensor | None) -> Tensor:
+        """(B, C, *cells) the first convolution of everything that is known."""
         inputs, weights = [evidence.clamp(-4.0, 4.0) / 2.0], [self.stem[0].weight[:, 1 : 1 + _EVIDENCE]]
         if self.belief_stem is not None and believed is not None:
-            inputs.append((before.sigmoid() - seen.prior.sigmoid())[:, None])
+            inputs.append((believed.sigmoid() - seen.prior.sigmoid())[:, None])
             weights.append(self.belief_stem.weight)
-        x = _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
+        return _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
+
+    def _finished(self, x: Tensor, down: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
+        """(B, *cells) what the network adds to what the evidence says; every stage of ``down`` halves the grid."""
         for layer in self.stem[1:]:
             x = layer(x)
         levels = [x]
-        for stage in self.down:
+        for stage in down:
             x = stage(x)
             levels.append(x)
         levels.pop()
         for enlarge, refine in zip(self.up, self.refine, strict=True):
             x = refine(enlarge(x).add_(levels.pop()))
-        return self.head(x)[:, 0] + 0.5 * (seen.prior + evidence.mean(dim=1)).clamp(-_CERTAIN, _CERTAIN)
+        return self.head(x)[:, 0]
+
+
+def said_already(prior: Tensor, evidence: Tensor) -> Tensor:
+    """(B, *cells) logits of the object from grey values and place alone."""
+    return 0.5 * (prior + evidence.mean(dim=1)).clamp(-_CERTAIN, _CERTAIN)
 
 
 def _convolved(inputs: Tensor, weight: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .coarse import CoarseNetwork
 from .conv_trunk import ConvTrunk, ResidualBlock, norm_relu
+from .corrector import CorrectingNetwork
 from .fpn_neck import FPNNeck
 from .image_encoder import ImageEncoder
 from .mask_decoder import MaskDecoder
@@ -105,12 +106,20 @@ class EmbeddedNetwork(SAM2):
 
     Args:
         coarse: looks at the whole box first; None where weights have no such part.
+        corrector: looks at it again when somebody has clicked; None where weights have no such part.
     """
 
-    def __init__(self, dense_prompt_encoder: DensePromptEncoder, coarse: CoarseNetwork | None, **parts: object) -> None:
+    def __init__(
+        self,
+        dense_prompt_encoder: DensePromptEncoder,
+        coarse: CoarseNetwork | None,
+        corrector: CorrectingNetwork | None,
+        **parts: object,
+    ) -> None:
         super().__init__(**parts)
         self.dense_prompt_encoder = dense_prompt_encoder
         self.coarse = coarse
+        self.corrector = corrector
 
     def encode_slices(self, pictures: Tensor) -> ImageFeatures:
         """Features of pictures (B, 3, S, S) in [0, 1]: the slices before, itself, after."""
@@ -197,6 +206,7 @@ def build_embedded(
     coarse_channels: Sequence[int] | None = None,
     coarse_regions: bool = False,
     coarse_looks_again: bool = False,
+    coarse_corrects: bool = False,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
     trunk = ConvTrunk(channels, blocks)
@@ -204,12 +214,14 @@ def build_embedded(
     middle, fine = decoder_widths
     neck = FPNNeck(dim, trunk.channels, top_down_levels=range(levels - 1))
     encoder = ImageEncoder(trunk, neck, dim, discard=levels - 3)
-    coarse = None
+    coarse = corrector = None
     if coarse_channels:
         coarse = CoarseNetwork(coarse_channels, regions=coarse_regions, looks_again=coarse_looks_again)
+        corrector = CorrectingNetwork(coarse_channels) if coarse_corrects else None
     return EmbeddedNetwork(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
         coarse=coarse,
+        corrector=corrector,
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(dim),
         mask_decoder=ConvolutionalMaskDecoder(

@@ -14,11 +14,11 @@ class Stage:
     """A stretch of training.
 
     Args:
-        kind: ``"volumes"`` (the coarse network on whole boxes), ``"slices"`` (every slice on its own) or
-            ``"sequences"`` (with the network's memory).
+        kind: ``"volumes"`` (the coarse network on whole boxes), ``"clicks"`` (the network that corrects it),
+            ``"slices"`` (every slice on its own) or ``"sequences"`` (with the network's memory).
         steps: optimiser steps.
-        samples, slices: samples a batch, consecutive slices a sample; for volumes, cells along the slice axis.
-        size: rows and columns of the crop in pixels; for volumes, cells along the rows and columns.
+        samples, slices: samples a batch, consecutive slices a sample; for whole boxes, cells along the slice axis.
+        size: rows and columns of the crop in pixels; for whole boxes, cells along the rows and columns.
     """
 
     kind: str
@@ -28,17 +28,22 @@ class Stage:
     size: int = 128
 
     def __post_init__(self) -> None:
-        if self.kind not in ("volumes", "slices", "sequences"):
+        if self.kind not in ("volumes", "clicks", "slices", "sequences"):
             raise UsageError(
                 "BAD_STAGE",
                 f"Unknown kind of training stage: {self.kind}.",
-                "Use volumes, slices or sequences.",
+                "Use volumes, clicks, slices or sequences.",
             )
-        step = 8 if self.kind == "volumes" else 16
+        step = 8 if self.shows_boxes else 16
         if min(self.steps, self.samples, self.slices) < 1 or self.size % step:
             raise UsageError("BAD_STAGE", f"A stage needs positive numbers and a crop size divisible by {step}.")
-        if self.kind == "volumes" and self.slices % step:
-            raise UsageError("BAD_STAGE", f"Volumes need a number of slices divisible by {step}.")
+        if self.shows_boxes and self.slices % step:
+            raise UsageError("BAD_STAGE", f"Whole boxes need a number of slices divisible by {step}.")
+
+    @property
+    def shows_boxes(self) -> bool:
+        """Whether its samples are whole boxes."""
+        return self.kind in ("volumes", "clicks")
 
     @classmethod
     def parse(cls, text: str) -> Stage:
@@ -82,12 +87,14 @@ class TrainingOptions:
             "coarse_channels": [16, 32, 64, 128],
             "coarse_regions": True,
             "coarse_looks_again": True,
+            "coarse_corrects": True,
         }
     )
     initial_weights: str = ""
     stages: tuple[Stage, ...] = (
         Stage("volumes", 1800, samples=8, slices=24, size=40),
         Stage("volumes", 450, samples=4, slices=32, size=56),
+        Stage("clicks", 1200, samples=8, slices=16, size=32),
         Stage("slices", 1200, samples=24, slices=2, size=96),
         Stage("sequences", 1200, samples=8, slices=5, size=96),
     )

@@ -20,6 +20,8 @@ COLUMNS = [
     "loss",
     "coarse",
     "again",
+    "found",
+    "corrected",
     "first",
     "guided",
     "tracked",

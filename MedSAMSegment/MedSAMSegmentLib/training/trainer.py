@@ -19,6 +19,7 @@ from ..errors import CheckpointError, InputError
 from ..models.coarse import CoarseGrid
 from ..models.embedded import EmbeddedNetwork, build_embedded
 from ..models.layers import channels_last
+from .corrections import correction_step
 from .fields import Randomness
 from .options import TrainingOptions
 from .samples import Batch, SampleOptions, make_batch
@@ -56,7 +57,7 @@ class _Stream(Dataset["Batch | VolumeBatch"]):
         step = self.first + index
         stage = self.options.stage_at(step)
         torch.set_num_threads(1)
-        if stage.kind == "volumes":
+        if stage.shows_boxes:
             grid = CoarseGrid((stage.slices, stage.size, stage.size))
             return make_volume_batch(self.options.seed, step, stage.samples, grid)
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
@@ -73,6 +74,9 @@ def _begin_with(network: EmbeddedNetwork, weights: Path) -> None:
     try:
         given = {name: value.float() for name, value in load_file(weights).items()}
         surplus = network.load_state_dict(given, strict=False).unexpected_keys
+        if network.corrector is not None and not any(name.startswith("corrector.") for name in given):
+            # What corrects a network begins as that network.
+            network.corrector.load_state_dict(network.coarse.state_dict(), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             "BAD_INITIAL_WEIGHTS", f"{weights.name} does not hold weights of this network.", "Name another file."
@@ -175,11 +179,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         randomness = Randomness.from_seed(self.options.seed, _STEP_STREAM + self.step)
-        if isinstance(batch, VolumeBatch):
-            result = volume_step(self.network, batch)
-        else:
+        if isinstance(batch, Batch):
             step = slice_step if stage.kind == "slices" else sequence_step
             result = step(self.network, batch, randomness)
+        elif stage.kind == "clicks":
+            result = correction_step(self.network, batch, randomness)
+        else:
+            result = volume_step(self.network, batch)
         self.optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)

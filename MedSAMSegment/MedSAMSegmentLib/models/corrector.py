@@ -1,0 +1,173 @@
+"""The whole box, looked at again by somebody who was told where the mask is wrong.
+
+A click on one slice says something about the whole object: which of the things in the box is meant, or that a part of
+it is not.  This network is the coarse one (`models/coarse.py`) with clicks as further inputs; it begins with the mask
+that was found and answers with a corrected one on the same grid.
+
+What a click means is worked out before the network sees it, as convolutions hardly can: how much a cell's grey value is
+like those clicked on, whether a path through like cells leads to them (the widest path; Pollack, 1960), and which
+regions that fit the box (`models/box_regions.py`) hold all clicks inside and none outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .box_regions import RegionBatch
+from .coarse import CoarseGrid, CoarseNetwork, said_already
+from .layers import Convolution3d
+
+# How far around a click its cell speaks for others, in cells: surely, and perhaps.
+_NEAR, _FAR = 1.5, 8.0
+
+# Grey values (of 0..1) so far apart are hardly the same tissue.
+_ALIKE = 0.06
+
+# The axes are swept over so many times for paths; each turn of a path takes another sweep.
+_SWEEPS = 3
+
+# What a click itself says, as a logit.
+_CLICKED = 4.0
+
+# Maps of each kind of click: near, far, alike, on a path.
+_MAPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class BoxClicks:
+    """Clicks in B boxes, up to N in each.
+
+    Attributes:
+        places: (B, N, 3) along the grid's slices, rows and columns; -1 and 1 are the faces.
+        labels: (B, N) 1 inside the object, 0 outside, -1 no click.
+    """
+
+    places: Tensor
+    labels: Tensor
+
+    def cells(self, grid: CoarseGrid) -> Tensor:
+        """(B, N, 3) in which cells they lie; those beyond the grid at its edge."""
+        counts = torch.tensor(grid.cells, device=self.places.device)
+        at = (self.places / grid.reach + 1.0) / 2.0 * counts
+        return at.floor().long().clamp(min=0).minimum(counts - 1)
+
+    def of(self, label: int) -> Tensor:
+        """(B, N) bool: the clicks of a kind."""
+        return self.labels == label
+
+
+def consistent_regions(regions: RegionBatch, clicks: BoxClicks, grid: CoarseGrid) -> RegionBatch:
+    """Only the regions that hold every click inside and none outside; where there is none such, those that hold one."""
+    cells = clicks.cells(grid)
+    at = (cells[..., 0] * grid.cells[1] + cells[..., 1]) * grid.cells[2] + cells[..., 2]
+    held = regions.masks.flatten(2).gather(2, at[:, None].expand(-1, regions.masks.shape[1], -1))
+    inside, outside = clicks.of(1)[:, None], clicks.of(0)[:, None]
+    free = regions.known & ~(held & outside).any(dim=2)
+    every = free & (held | ~inside).all(dim=2)
+    some = free & ((held & inside).any(dim=2) | ~inside.any(dim=2))
+    known = torch.where(every.any(dim=1, keepdim=True), every, some)
+    return replace(regions, known=known)
+
+
+def click_maps(smooth: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
+    """What clicks say of every cell: near them, far from them, alike, and on a path of like cells from one.
+
+    Args:
+        smooth: (B, *cells) smoothed intensities in 0..1.
+        clicks: in these boxes.
+        grid: with these cells.
+
+    Returns:
+        (B, 8, *cells) in 0..1, first of the clicks inside, then of those outside.
+    """
+    cells = clicks.cells(grid)
+    axes = [torch.arange(count, device=smooth.device) for count in grid.cells]
+    centre = [cells[..., axis, None] for axis in range(3)]
+    squares = [(axis - at).square().float() for axis, at in zip(axes, centre, strict=True)]
+    distance = squares[0][..., :, None, None] + squares[1][..., None, :, None] + squares[2][..., None, None, :]
+    row = torch.arange(len(smooth), device=smooth.device)[:, None]
+    clicked = smooth[row, cells[..., 0], cells[..., 1], cells[..., 2]]
+    unlike = (smooth[:, None] - clicked[..., None, None, None]).square()
+    said = torch.stack(
+        [
+            torch.exp(-distance / (2.0 * _NEAR**2)),
+            torch.exp(-distance.sqrt() / _FAR),
+            torch.exp(-unlike / (2.0 * _ALIKE**2)),
+        ],
+        dim=1,
+    )
+    maps = []
+    for label in (1, 0):
+        near, far, alike = (said * clicks.of(label)[:, None, :, None, None, None]).amax(dim=2).unbind(dim=1)
+        maps += [near, far, alike, widest_paths(near, alike)]
+    return torch.stack(maps, dim=1)
+
+
+def widest_paths(start: Tensor, width: Tensor) -> Tensor:
+    """How wide the widest path from the start to every cell is, where a path is as wide as its narrowest cell.
+
+    Args:
+        start: (B, *cells) how surely a path begins in a cell.
+        width: (B, *cells) of the cells.
+
+    Returns:
+        (B, *cells); paths that turn too often are found narrower.
+    """
+    reached = torch.minimum(start, width)
+    for _ in range(_SWEEPS):
+        for axis in (1, 2, 3):
+            layers, widths = list(reached.unbind(axis)), width.unbind(axis)
+            last = len(layers) - 1
+            for order in (range(1, last + 1), range(last - 1, -1, -1)):
+                step = 1 if order.step > 0 else -1
+                for number in order:
+                    onwards = torch.minimum(layers[number - step], widths[number])
+                    layers[number] = torch.maximum(layers[number], onwards)
+            reached = torch.stack(layers, dim=axis)
+    return reached
+
+
+class CorrectingNetwork(CoarseNetwork):
+    """A coarse network that is told of clicks; its deepest stage is that of the network it corrects.
+
+    Args:
+        channels, grid: those of the network it corrects.
+    """
+
+    def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
+        super().__init__(channels, grid, regions=True, looks_again=True)
+        self.down = self.down[:-1]
+        self.click_stem = Convolution3d(2 * _MAPS, channels[0], 3, padding=1, bias=False)
+        nn.init.zeros_(self.click_stem.weight)
+
+    def correct(
+        self,
+        intensities: Tensor,
+        slice_step: Tensor,
+        regions: RegionBatch,
+        believed: Tensor,
+        clicks: BoxClicks,
+        deepest: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """A mask in the light of clicks.
+
+        Args:
+            intensities, slice_step, regions: see :meth:`CoarseNetwork.see`.
+            believed: (B, *cells) logits of the mask.
+            clicks: all there are in these boxes.
+            deepest: the last stage of the corrected network's ``down``.
+
+        Returns:
+            (B, *cells) logits.
+        """
+        grid = self.grid_of(intensities)
+        seen = self.see(intensities, slice_step, consistent_regions(regions, clicks, grid))
+        maps = click_maps(seen.images[:, 1], clicks, grid)
+        clicked = _CLICKED * (maps[:, 0] - maps[:, _MAPS])
+        evidence = self._evidence(seen, believed + 2.0 * clicked)
+        x = self._begun(seen, evidence, believed).add(self.click_stem(maps))
+        return self._finished(x, [*self.down, deepest]) + said_already(seen.prior, evidence) + clicked
