@@ -31,6 +31,7 @@ def _options(**changes: object) -> TrainingOptions:
         "network": SMALL,
         "stages": (
             Stage("volumes", 2, samples=2, slices=8, size=16),
+            Stage("clicks", 2, samples=2, slices=8, size=16),
             Stage("slices", 2, samples=4, slices=2, size=48),
             Stage("sequences", 3, samples=2, slices=3, size=48),
         ),
@@ -49,12 +50,12 @@ def _one_thread():
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = Trainer(_options(), tmp_path / "whole", workers=0)
     whole.run(lambda report: None)
-    for stop in (2, 5, None):
+    for stop in (2, 3, 7, None):
         part = Trainer(_options(), tmp_path / "parts", workers=0)
         part.run(lambda report: None, until=stop)
         part.save()
     weights, resumed = whole.weights(), part.weights()
-    assert part.step == 7
+    assert part.step == 9
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
@@ -81,12 +82,35 @@ def test_the_coarse_network_learns_from_where_its_evidence_begins(tmp_path: Path
     assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
 
 
+def test_clicks_teach_the_part_that_corrects_and_nothing_else(tmp_path: Path) -> None:
+    def options(stages: tuple[Stage, ...]) -> TrainingOptions:
+        return _options(learning_rate=4e-3, warm_up=5, stages=stages)
+
+    volumes = Stage("volumes", 30, samples=6, slices=8, size=16)
+    run = Trainer(options((volumes, Stage("clicks", 30, samples=6, slices=8, size=16))), tmp_path, workers=0)
+    run.run(lambda report: None, until=30)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    reports: list[StepReport] = []
+    run.run(reports.append)
+    after = run.network.state_dict()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed and all(name.startswith("corrector.") for name in changed)
+    corrected, found = (sum(report.dice[name] for report in reports) / 30 for name in ("corrected", "found"))
+    assert corrected > found + 0.02
+    # The same layers, from which it began.
+    shared = [name for name in after if name.startswith("coarse.") and not name.startswith("coarse.down.1")]
+    assert all(after[name.replace("coarse.", "corrector.")].shape == after[name].shape for name in shared)
+
+    without = Trainer(options((volumes,)), tmp_path / "without", workers=0)
+    assert without.network.corrector is None, "it belongs to the coarse part that it was trained with"
+
+
 def test_a_run_may_begin_with_given_weights(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     first = Trainer(_options(), tmp_path / "first", workers=0)
     weights = {name: value.clone() for name, value in first.weights().items()}
-    given = {name: value + 0.5 for name, value in weights.items() if not name.startswith("coarse.")}
+    given = {name: value + 0.5 for name, value in weights.items() if not name.startswith(("coarse.", "corrector."))}
     save_file(given, tmp_path / "given.safetensors")
     options = _options(seed=8, initial_weights=str(tmp_path / "given.safetensors"))
     begun = Trainer(options, tmp_path / "second", workers=0).weights()
@@ -109,10 +133,10 @@ def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     weights = load_file(checkpoint)
-    network = build_embedded(**SMALL)
+    network = build_embedded(**SMALL, coarse_corrects=True)
     network.load_state_dict({name: value.float() for name, value in weights.items()})
-    assert [report.step for report in seen] == list(range(1, 8))
-    assert {report.kind for report in seen} == {"volumes", "slices", "sequences"}
+    assert [report.step for report in seen] == list(range(1, 10))
+    assert {report.kind for report in seen} == {"volumes", "clicks", "slices", "sequences"}
     for name in ("log.csv", "curve.png", "samples.png", "volumes.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

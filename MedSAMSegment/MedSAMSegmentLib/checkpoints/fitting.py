@@ -24,7 +24,7 @@ def check_fits(spec: ModelSpec, weights: Mapping[str, Tensor], name: str) -> Non
         CheckpointError: ``CHECKPOINT_WRONG_ARCHITECTURE`` names the first names and shapes that differ, and the models
             that the weights do fit.
     """
-    problems = differences(expected_tensors(spec), weights)
+    problems = differences(expected_tensors(spec.for_tensors(weights)), weights)
     if problems:
         raise wrong_architecture(spec, problems, weights, name)
 
@@ -70,6 +70,7 @@ def mismatches(weights: Mapping[str, Tensor]) -> dict[str, list[str]]:
     lists: dict[str, list[str]] = {}
     result = {}
     for spec in list_models():
+        spec = spec.for_tensors(weights)
         key = repr((spec.architecture, spec.image_size, spec.to_dict()["hyper_parameters"]))
         if key not in lists:
             lists[key] = differences(expected_tensors(spec), weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ _EMBEDDED = Path(__file__).with_name("embedded")
 class LoadedModel:
     """A network ready for inference, and what it is.
 
-    ``weights_sha256`` is that of the file and identifies the weights in session files and provenance.
+    ``weights_sha256`` is that of the file (of the sums of both files, where a part has its own) and identifies the
+    weights in session files and provenance.
     """
 
     spec: ModelSpec
@@ -58,6 +60,10 @@ def load_model(name: str, checkpoint: str | os.PathLike[str] | None = None, devi
         path = cached_checkpoint(spec)
         sums = _checked(spec, path)
         weights, sha256 = read_weights(path), sums.sha256
+        if spec.optional_part is not None:
+            further = path.with_name(spec.optional_part.file_name)
+            weights = {**weights, **read_weights(further)}
+            sha256 = hashlib.sha256(f"{sha256} {file_sha256(further)}".encode()).hexdigest()
     network = network_with_weights(spec, weights, path.name)
     if checkpoint is None and not spec.checkpoint.is_bundled:
         remember(spec, sums)
@@ -70,7 +76,7 @@ def network_with_weights(spec: ModelSpec, weights: dict[str, Tensor], file_name:
     Raises:
         CheckpointError: ``CHECKPOINT_WRONG_ARCHITECTURE`` names the first names and shapes that differ.
     """
-    network = _empty_network(spec)
+    network = _empty_network(spec.for_tensors(weights))
     problems = differences(network.state_dict(), weights)
     if problems:
         raise wrong_architecture(spec, problems, weights, file_name)

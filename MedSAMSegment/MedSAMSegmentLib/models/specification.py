@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from ..errors import CheckpointError
@@ -78,6 +78,18 @@ class CheckpointOrigin:
 
 
 @dataclass(frozen=True)
+class OptionalPart:
+    """A part of a network that weights may lack; the network is built without it, then."""
+
+    prefix: str
+    """Of the names of its tensors."""
+    switch: str
+    """The hyper-parameter that is true where there is such a part."""
+    file_name: str
+    """Where its own weights lie, beside the model's file."""
+
+
+@dataclass(frozen=True)
 class Licence:
     """Of the weights (the code of this project is Apache-2.0)."""
 
@@ -108,6 +120,14 @@ class ModelSpec:
     """Clicks are understood as corrections of an object that has a box, and not without one."""
     estimates_overlap: bool = True
     """The network's estimate of a mask's overlap with the truth was trained, too."""
+    optional_part: OptionalPart | None = None
+
+    def for_tensors(self, names: Iterable[str]) -> ModelSpec:
+        """The model as weights with these tensors have it: without the optional part where they lack it."""
+        part = self.optional_part
+        if part is None or any(name.startswith(part.prefix) for name in names):
+            return self
+        return replace(self, hyper_parameters=_frozen({**self.hyper_parameters, part.switch: False}))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -130,6 +150,7 @@ class ModelSpec:
             prompts=reader.some_of("prompts", (*_PROMPTS, *_RARE_PROMPTS), default=_PROMPTS),
             needs_box=reader.yes_or_no("needs_box"),
             estimates_overlap=reader.yes_or_no("estimates_overlap", default=True),
+            optional_part=_optional_part(reader.nested("optional_part")) if data.get("optional_part") else None,
         )
         reader.finish()
         return spec
@@ -170,7 +191,7 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
         if sums[kind] and (len(sums[kind]) != digits or set(sums[kind]) - set("0123456789abcdef")):
             raise reader.error(kind, f"must be {digits} lower-case hexadecimal digits")
     origin = CheckpointOrigin(
-        file_name=reader.text("file_name"),
+        file_name=_plain_file_name(reader),
         url=reader.text("url", default=""),
         mirrors=reader.texts("mirrors"),
         bytes=size,
@@ -183,10 +204,21 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
         raise reader.error("url", "must begin with https://")
     if not all(mirror.startswith("https://") for mirror in origin.mirrors):
         raise reader.error("mirrors", "must begin with https://")
-    if "/" in origin.file_name or "\\" in origin.file_name or origin.file_name.startswith("."):
-        raise reader.error("file_name", "must be a plain file name")
     reader.finish()
     return origin
+
+
+def _optional_part(reader: _Reader) -> OptionalPart:
+    part = OptionalPart(reader.text("prefix"), reader.text("switch"), _plain_file_name(reader))
+    reader.finish()
+    return part
+
+
+def _plain_file_name(reader: _Reader) -> str:
+    name = reader.text("file_name")
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise reader.error("file_name", "must be a plain file name")
+    return name
 
 
 def _licence(reader: _Reader) -> Licence:

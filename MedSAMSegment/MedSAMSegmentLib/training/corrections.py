@@ -36,6 +36,14 @@ _DEEP = 0.5
 _CONFIRMS = 0.15
 
 
+def begin_correcting(*networks: EmbeddedNetwork) -> None:
+    """Where the part that corrects has learned nothing yet, it begins as the network that it corrects."""
+    for network in networks:
+        coarse, corrector = network.coarse, network.corrector
+        if coarse is not None and corrector is not None and not bool(corrector.click_stem.weight.any()):
+            corrector.load_state_dict(coarse.state_dict(), strict=False)
+
+
 def correction_step(network: EmbeddedNetwork, batch: VolumeBatch, randomness: Randomness) -> StepResult:
     """A few clicks, one after another, on what was found in every box; the last answer counts."""
     coarse, corrector = network.coarse, network.corrector

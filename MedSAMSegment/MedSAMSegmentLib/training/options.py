@@ -87,7 +87,6 @@ class TrainingOptions:
             "coarse_channels": [16, 32, 64, 128],
             "coarse_regions": True,
             "coarse_looks_again": True,
-            "coarse_corrects": True,
         }
     )
     initial_weights: str = ""
@@ -98,6 +97,11 @@ class TrainingOptions:
         Stage("slices", 1200, samples=24, slices=2, size=96),
         Stage("sequences", 1200, samples=8, slices=5, size=96),
     )
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the network has the part that corrects: it belongs to the coarse part that it was trained with."""
+        return any(stage.kind == "clicks" for stage in self.stages)
 
     @property
     def steps(self) -> int:

@@ -19,7 +19,7 @@ from ..errors import CheckpointError, InputError
 from ..models.coarse import CoarseGrid
 from ..models.embedded import EmbeddedNetwork, build_embedded
 from ..models.layers import channels_last
-from .corrections import correction_step
+from .corrections import begin_correcting, correction_step
 from .fields import Randomness
 from .options import TrainingOptions
 from .samples import Batch, SampleOptions, make_batch
@@ -73,10 +73,9 @@ def _begin_with(network: EmbeddedNetwork, weights: Path) -> None:
 
     try:
         given = {name: value.float() for name, value in load_file(weights).items()}
+        if network.corrector is None:
+            given = {name: value for name, value in given.items() if not name.startswith("corrector.")}
         surplus = network.load_state_dict(given, strict=False).unexpected_keys
-        if network.corrector is not None and not any(name.startswith("corrector.") for name in given):
-            # What corrects a network begins as that network.
-            network.corrector.load_state_dict(network.coarse.state_dict(), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             "BAD_INITIAL_WEIGHTS", f"{weights.name} does not hold weights of this network.", "Name another file."
@@ -102,7 +101,7 @@ class Trainer:
         self.device = torch.device(device)
         self.workers = workers
         torch.manual_seed(options.seed)
-        self.network = build_embedded(**options.network).to(self.device)
+        self.network = build_embedded(**options.network, coarse_corrects=options.corrects).to(self.device)
         if options.initial_weights and not (folder / STATE_FILE).exists():
             _begin_with(self.network, Path(options.initial_weights))
         channels_last(self.network)
@@ -183,6 +182,7 @@ class Trainer:
             step = slice_step if stage.kind == "slices" else sequence_step
             result = step(self.network, batch, randomness)
         elif stage.kind == "clicks":
+            begin_correcting(self.network, self.average)
             result = correction_step(self.network, batch, randomness)
         else:
             result = volume_step(self.network, batch)
