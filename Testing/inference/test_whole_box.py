@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from intensity_predictor import IntensityPredictor
+from box_predictor import BoxPredictor
 from MedSAMSegmentLib import CancelledError, OrientedBox, Session, Volume, Window
 from MedSAMSegmentLib.checkpoints import load_model
 from MedSAMSegmentLib.inference import make_predictor
-from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView, view_box
+from MedSAMSegmentLib.inference.coarse import CoarseMask, view_box
 from MedSAMSegmentLib.inference.predictor import BoxCoordinates
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.prompts import plan_slices
 from scenes import WINDOW, ellipsoid
 from session_scene import KEY, SCENE, at, same, session
-
-
-class BoxPredictor(IntensityPredictor):
-    """Bright is object, in the whole box at once."""
-
-    def __init__(self, cells: tuple[int, int, int] = (32, 56, 56)) -> None:
-        super().__init__()
-        self.grid: CoarseGrid | None = CoarseGrid(cells)
-        self.views: list[CoarseView] = []
-
-    def find(self, view: CoarseView) -> Iterator[CoarseMask]:
-        assert self.grid is not None
-        self.views.append(view)
-        yield CoarseMask(torch.zeros(self.grid.cells) - 1.0, self.grid, view.axes, view.box)
-        yield CoarseMask(torch.from_numpy((view.intensities - 0.5) * 20), self.grid, view.axes, view.box)
 
 
 @pytest.mark.parametrize("seed", range(6))

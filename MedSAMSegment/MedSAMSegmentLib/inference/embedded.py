@@ -106,7 +106,7 @@ class EmbeddedPredictor:
 
         def look() -> torch.Tensor:
             regions = RegionBatch.of([intensities[0]], coarse.grid_of(intensities))
-            return corrector.correct(intensities, step, regions, believed, clicks, coarse.down[-1])[0]
+            return corrector.correct(coarse, intensities, step, regions, believed, clicks)[0]
 
         return self._alone(look)
 

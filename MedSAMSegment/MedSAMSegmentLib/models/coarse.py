@@ -275,16 +275,16 @@ class CoarseNetwork(nn.Module):
             (B, *cells) logits.
         """
         before = seen.prior if believed is None else believed
-        evidence = self._evidence(seen, before)
-        x = self._begun(seen, evidence, None if believed is None else before)
-        return self._finished(x, self.down) + said_already(seen.prior, evidence)
+        evidence = self.evidence(seen, before)
+        x = self.begun(seen, evidence, None if believed is None else before)
+        return self.finished(x, self.down) + said_already(seen.prior, evidence)
 
     @staticmethod
-    def _evidence(seen: SeenBox, before: Tensor) -> Tensor:
+    def evidence(seen: SeenBox, before: Tensor) -> Tensor:
         """(B, 2, *cells) :func:`grey_value_evidence` of both images."""
         return torch.stack([grey_value_evidence(image, before) for image in seen.images.unbind(dim=1)], dim=1)
 
-    def _begun(self, seen: SeenBox, evidence: Tensor, believed: Tensor | None) -> Tensor:
+    def begun(self, seen: SeenBox, evidence: Tensor, believed: Tensor | None) -> Tensor:
         """(B, C, *cells) the first convolution of everything that is known."""
         inputs, weights = [evidence.clamp(-4.0, 4.0) / 2.0], [self.stem[0].weight[:, 1 : 1 + _EVIDENCE]]
         if self.belief_stem is not None and believed is not None:
@@ -292,7 +292,7 @@ class CoarseNetwork(nn.Module):
             weights.append(self.belief_stem.weight)
         return _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
 
-    def _finished(self, x: Tensor, down: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
+    def finished(self, x: Tensor, down: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
         """(B, *cells) what the network adds to what the evidence says; every stage of ``down`` halves the grid."""
         for layer in self.stem[1:]:
             x = layer(x)

@@ -5,20 +5,21 @@ it is not.  This network is the coarse one (`models/coarse.py`) with clicks as f
 that was found and answers with a corrected one on the same grid.
 
 What a click means is worked out before the network sees it, as convolutions hardly can: how much a cell's grey value is
-like those clicked on, whether a path through like cells leads to them (the widest path; Pollack, 1960), and which
-regions that fit the box (`models/box_regions.py`) hold all clicks inside and none outside.
+like those clicked on, whether a path through like cells leads to them (the widest path; Pollack, 1960), which regions
+that fit the box (`models/box_regions.py`) hold all clicks inside and none outside, and what the coarse network would
+have found had it known of the clicks from the beginning: where the mask is wholly wrong, it is no place to begin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from .box_regions import RegionBatch
-from .coarse import CoarseGrid, CoarseNetwork, said_already
+from .coarse import CoarseGrid, CoarseNetwork, SeenBox, said_already
 from .layers import Convolution3d
 
 # How far around a click its cell speaks for others, in cells: surely, and perhaps.
@@ -33,8 +34,10 @@ _SWEEPS = 3
 # What a click itself says, as a logit.
 _CLICKED = 4.0
 
-# Maps of each kind of click: near, far, alike, on a path.
-_MAPS = 4
+_AT_ONCE = 16
+
+# Maps of each kind of click: near, far, alike, on a path; and what is seen afresh.
+_MAPS, _AFRESH = 4, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +87,27 @@ def click_maps(smooth: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
     Returns:
         (B, 8, *cells) in 0..1, first of the clicks inside, then of those outside.
     """
-    cells = clicks.cells(grid)
+    maps = smooth.new_zeros(len(smooth), 2, _MAPS - 1, *grid.cells)
+    # A scribble is hundreds of clicks, each of which says something of every cell.
+    for first in range(0, clicks.labels.shape[1], _AT_ONCE):
+        some = BoxClicks(clicks.places[:, first : first + _AT_ONCE], clicks.labels[:, first : first + _AT_ONCE])
+        said = _said_by_each(smooth, some.cells(grid), grid)
+        for kind, label in enumerate((1, 0)):
+            those = (said * some.of(label)[:, None, :, None, None, None]).amax(dim=2)
+            maps[:, kind] = torch.maximum(maps[:, kind], those)
+    paths = [widest_paths(one[:, 0], one[:, 2])[:, None] for one in maps.unbind(dim=1)]
+    return torch.cat([maps[:, 0], paths[0], maps[:, 1], paths[1]], dim=1)
+
+
+def _said_by_each(smooth: Tensor, cells: Tensor, grid: CoarseGrid) -> Tensor:
+    """(B, 3, N, *cells) near, far and alike, for clicks in cells (B, N, 3)."""
     axes = [torch.arange(count, device=smooth.device) for count in grid.cells]
-    centre = [cells[..., axis, None] for axis in range(3)]
-    squares = [(axis - at).square().float() for axis, at in zip(axes, centre, strict=True)]
+    squares = [(axes[number] - cells[..., number, None]).square().float() for number in range(3)]
     distance = squares[0][..., :, None, None] + squares[1][..., None, :, None] + squares[2][..., None, None, :]
     row = torch.arange(len(smooth), device=smooth.device)[:, None]
     clicked = smooth[row, cells[..., 0], cells[..., 1], cells[..., 2]]
     unlike = (smooth[:, None] - clicked[..., None, None, None]).square()
-    said = torch.stack(
+    return torch.stack(
         [
             torch.exp(-distance / (2.0 * _NEAR**2)),
             torch.exp(-distance.sqrt() / _FAR),
@@ -100,11 +115,6 @@ def click_maps(smooth: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
         ],
         dim=1,
     )
-    maps = []
-    for label in (1, 0):
-        near, far, alike = (said * clicks.of(label)[:, None, :, None, None, None]).amax(dim=2).unbind(dim=1)
-        maps += [near, far, alike, widest_paths(near, alike)]
-    return torch.stack(maps, dim=1)
 
 
 def widest_paths(start: Tensor, width: Tensor) -> Tensor:
@@ -141,33 +151,53 @@ class CorrectingNetwork(CoarseNetwork):
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
         super().__init__(channels, grid, regions=True, looks_again=True)
         self.down = self.down[:-1]
-        self.click_stem = Convolution3d(2 * _MAPS, channels[0], 3, padding=1, bias=False)
+        self.click_stem = Convolution3d(2 * _MAPS + _AFRESH, channels[0], 3, padding=1, bias=False)
         nn.init.zeros_(self.click_stem.weight)
 
     def correct(
         self,
+        coarse: CoarseNetwork,
         intensities: Tensor,
         slice_step: Tensor,
         regions: RegionBatch,
         believed: Tensor,
         clicks: BoxClicks,
-        deepest: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """A mask in the light of clicks.
 
         Args:
+            coarse: the network that is corrected; it learns nothing from this.
             intensities, slice_step, regions: see :meth:`CoarseNetwork.see`.
             believed: (B, *cells) logits of the mask.
             clicks: all there are in these boxes.
-            deepest: the last stage of the corrected network's ``down``.
 
         Returns:
             (B, *cells) logits.
         """
         grid = self.grid_of(intensities)
-        seen = self.see(intensities, slice_step, consistent_regions(regions, clicks, grid))
+        regions = consistent_regions(regions, clicks, grid)
+        seen = self.see(intensities, slice_step, regions)
         maps = click_maps(seen.images[:, 1], clicks, grid)
         clicked = _CLICKED * (maps[:, 0] - maps[:, _MAPS])
-        evidence = self._evidence(seen, believed + 2.0 * clicked)
-        x = self._begun(seen, evidence, believed).add(self.click_stem(maps))
-        return self._finished(x, [*self.down, deepest]) + said_already(seen.prior, evidence) + clicked
+        with torch.no_grad():
+            afresh = _afresh(coarse, coarse.see(intensities, slice_step, regions), maps, clicked)
+        evidence = self.evidence(seen, believed + 2.0 * clicked)
+        x = self.begun(seen, evidence, believed).add(self.click_stem(torch.cat([maps, afresh], dim=1)))
+        deepest, weights = coarse.down[-1], {name: w.detach() for name, w in coarse.down[-1].named_parameters()}
+        down = [*self.down, lambda x: torch.func.functional_call(deepest, weights, x)]
+        return self.finished(x, down) + said_already(seen.prior, evidence) + clicked
+
+
+def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor) -> Tensor:
+    """What would be believed if the clicks had been known from the beginning, for masks that are wholly wrong.
+
+    Returns:
+        (B, 3, *cells): the evidence of both images, and the mask.
+    """
+    near, far, _, path = maps[:, :_MAPS].unbind(dim=1)
+    not_near, not_far, _, not_path = maps[:, _MAPS:].unbind(dim=1)
+    inside, outside = path * far.sqrt() + near, not_path * not_far.sqrt() + not_near
+    evidence = coarse.evidence(seen, 0.5 * seen.prior + 2.0 * _CLICKED * (inside - outside))
+    found = coarse.finished(coarse.begun(seen, evidence, None), coarse.down) + said_already(seen.prior, evidence)
+    mask = (found + clicked).sigmoid() - seen.prior.sigmoid()
+    return torch.cat([evidence.clamp(-4.0, 4.0) / 2.0, mask[:, None]], dim=1)

@@ -22,7 +22,7 @@ from .steps import StepResult
 from .volume_samples import VolumeBatch, volume_loss
 
 # How often it begins with a region in place of what was found, and how sure of it.
-_BEGINS_ELSEWHERE, _SURE = 0.3, 3.0
+_BEGINS_ELSEWHERE, _SURE = 0.4, 3.0
 
 _MOST_LOOKS = 3
 
@@ -34,6 +34,9 @@ _DEEP = 0.5
 
 # How often a click only confirms: strokes and diameters hold such ones.
 _CONFIRMS = 0.15
+
+# How often what was missed is clicked on first, however large other errors are.
+_MISSED_FIRST = 0.3
 
 
 def begin_correcting(*networks: EmbeddedNetwork) -> None:
@@ -51,8 +54,6 @@ def correction_step(network: EmbeddedNetwork, batch: VolumeBatch, randomness: Ra
         raise UsageError(
             "BAD_STAGE", "This network has no part that corrects.", "Give it coarse_corrects, or leave clicks out."
         )
-    # The deepest stage is the coarse network's own, and stays as it is.
-    deepest, frozen = coarse.down[-1], {name: value.detach() for name, value in coarse.down[-1].named_parameters()}
     grid = coarse.grid_of(batch.masks)
     with torch.no_grad():
         believed = _first_belief(coarse, batch, randomness)
@@ -65,12 +66,12 @@ def correction_step(network: EmbeddedNetwork, batch: VolumeBatch, randomness: Ra
         places, labels = torch.cat([places, place], dim=1), torch.cat([labels, label], dim=1)
         with torch.set_grad_enabled(number == count - 1):
             believed = corrector.correct(
+                coarse,
                 batch.intensities,
                 batch.slice_step,
                 batch.regions,
                 believed,
                 BoxClicks(places, labels),
-                lambda x: torch.func.functional_call(deepest, frozen, x),
             )
     loss, after = volume_loss(believed, batch.masks)
     return StepResult(loss, {"found": float(before.mean()), "corrected": float(after.mean())})
@@ -113,6 +114,8 @@ def clicks_on_errors(logits: Tensor, masks: Tensor, grid: CoarseGrid, randomness
         confirms = randomness.chance(_CONFIRMS)
         missed, missed_count = ndimage.label(truth[box] & (found[box] if confirms else ~found[box]))
         extra, extra_count = ndimage.label(found[box] & ~truth[box])
+        if missed_count and randomness.chance(_MISSED_FIRST):
+            extra, extra_count = np.zeros_like(extra), 0
         sizes = np.concatenate([np.bincount(missed.ravel())[1:], np.bincount(extra.ravel())[1:]])
         if missed_count + extra_count == 0:
             continue

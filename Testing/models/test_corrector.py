@@ -1,0 +1,132 @@
+"""What clicks say of a whole box, and what the network that corrects makes of them."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pytest
+import torch
+from MedSAMSegmentLib.models.box_regions import RegionBatch
+from MedSAMSegmentLib.models.coarse import CoarseGrid, CoarseNetwork
+from MedSAMSegmentLib.models.corrector import (
+    BoxClicks,
+    CorrectingNetwork,
+    click_maps,
+    consistent_regions,
+    widest_paths,
+)
+
+GRID = CoarseGrid((8, 16, 16))
+
+
+def clicks(*places: tuple[float, float, float], labels: tuple[int, ...]) -> BoxClicks:
+    return BoxClicks(torch.tensor([places]), torch.tensor([labels]))
+
+
+def two_bodies() -> torch.Tensor:
+    """(1, 8, 16, 16): a bright and an equally bright body on dark ground, apart from each other."""
+    image = torch.full((1, *GRID.cells), 0.2)
+    image[:, 2:6, 3:13, 3:7] = 0.8
+    image[:, 2:6, 3:13, 9:13] = 0.8
+    return image
+
+
+LEFT, RIGHT = (0.0, 0.0, -0.45), (0.0, 0.0, 0.45)
+
+
+def test_a_click_lies_in_the_cell_that_holds_its_place():
+    for axis in range(3):
+        for number, place in enumerate(GRID.place(axis).tolist()):
+            at = [0.0, 0.0, 0.0]
+            at[axis] = place
+            assert clicks(tuple(at), labels=(1,)).cells(GRID)[0, 0, axis] == number
+    assert clicks((-9.0, 9.0, 0.0), labels=(1,)).cells(GRID)[0, 0].tolist() == [0, 15, 8]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_widest_paths_are_those_of_an_exhaustive_search_where_they_turn_seldom(seed: int):
+    random = np.random.default_rng(seed)
+    width = np.full((5, 7, 6), 0.05)
+    width[2, 1:6, 1] = random.uniform(0.5, 1.0, 5)
+    width[2, 5, 1:5] = random.uniform(0.5, 1.0, 4)
+    width[1:4, 5, 4] = random.uniform(0.5, 1.0, 3)
+    start = np.zeros_like(width)
+    start[2, 1, 1] = 1.0
+    found = widest_paths(torch.from_numpy(start)[None], torch.from_numpy(width)[None])[0].numpy()
+    best = np.minimum(start, width)
+    queue = [(-best[2, 1, 1], (2, 1, 1))]
+    while queue:
+        narrow, cell = heapq.heappop(queue)
+        for axis in range(3):
+            for step in (-1, 1):
+                other = list(cell)
+                other[axis] += step
+                if 0 <= other[axis] < width.shape[axis]:
+                    through = min(-narrow, width[tuple(other)])
+                    if through > best[tuple(other)]:
+                        best[tuple(other)] = through
+                        heapq.heappush(queue, (-through, tuple(other)))
+    np.testing.assert_allclose(found, best)
+
+
+def test_maps_tell_the_clicked_body_from_an_equal_one_beside_it():
+    maps = click_maps(two_bodies(), clicks(LEFT, RIGHT, labels=(1, 0)), GRID)[0]
+    near, far, alike, path = maps[:4]
+    left, right, ground = (4, 4, 4), (4, 4, 11), (4, 8, 7)
+    assert near[4, 8, 5] > 0.99 and near[right] < 0.01 and far[left] > far[right]
+    assert alike[left] > 0.99 and alike[right] > 0.99 and alike[ground] < 0.01
+    assert path[4, 12, 6] > 0.9 and path[right] < 0.05
+    assert maps[7][right] > 0.9 and maps[7][left] < 0.05
+    many = clicks(*[LEFT] * 20, RIGHT, labels=(1,) * 20 + (0,))
+    torch.testing.assert_close(click_maps(two_bodies(), many, GRID)[0], maps)
+    none = click_maps(two_bodies(), clicks(LEFT, labels=(-1,)), GRID)
+    assert not none.any()
+
+
+def test_only_regions_that_agree_with_every_click_are_told_of():
+    masks = torch.zeros(1, 4, *GRID.cells, dtype=torch.bool)
+    masks[0, 0, ..., 3:7] = True
+    masks[0, 1, ..., 9:13] = True
+    masks[0, 2, ..., 3:13] = True
+    regions = RegionBatch(masks, torch.zeros(1, 4, 8), torch.tensor([[True, True, True, False]]))
+
+    def kept(given: BoxClicks) -> list[int]:
+        return torch.nonzero(consistent_regions(regions, given, GRID).known[0])[:, 0].tolist()
+
+    assert kept(clicks(LEFT, labels=(1,))) == [0, 2]
+    assert kept(clicks(LEFT, RIGHT, labels=(1, 0))) == [0]
+    assert kept(clicks(RIGHT, labels=(0,))) == [0]
+    assert kept(clicks(LEFT, labels=(-1,))) == [0, 1, 2]
+    # No region holds both and not what is between: those that hold one of them.
+    assert kept(clicks(LEFT, RIGHT, (0.0, 0.0, 0.0), labels=(1, 1, 0))) == [0, 1]
+
+
+def test_before_it_has_learned_anything_it_looks_as_the_network_that_it_corrects():
+    torch.manual_seed(0)
+    coarse = CoarseNetwork((8, 16, 16), GRID).eval()
+    torch.nn.init.normal_(coarse.head.weight)
+    corrector = CorrectingNetwork((8, 16, 16), GRID).eval()
+    corrector.load_state_dict(coarse.state_dict(), strict=False)
+    image, step = two_bodies(), torch.tensor([0.3])
+    regions = coarse.find_regions(image)
+    with torch.no_grad():
+        believed = coarse(image, step, regions)
+        nothing = clicks(LEFT, labels=(-1,))
+        torch.testing.assert_close(
+            corrector.correct(coarse, image, step, regions, believed, nothing),
+            coarse(image, step, regions, believed),
+        )
+        corrected = corrector.correct(coarse, image, step, regions, believed, clicks(LEFT, RIGHT, labels=(1, 0)))
+    assert corrected[0, 4, 8, 4] > believed[0, 4, 8, 4] and corrected[0, 4, 8, 11] < believed[0, 4, 8, 11]
+
+
+def test_learning_from_clicks_leaves_the_corrected_network_alone():
+    coarse, corrector = CoarseNetwork((8, 16, 16), GRID), CorrectingNetwork((8, 16, 16), GRID)
+    torch.nn.init.normal_(corrector.head.weight)
+    image, step = two_bodies(), torch.tensor([0.3])
+    regions = coarse.find_regions(image)
+    believed = coarse(image, step, regions).detach()
+    corrector.correct(coarse, image, step, regions, believed, clicks(LEFT, labels=(1,))).sum().backward()
+    assert corrector.click_stem.weight.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in coarse.parameters())
