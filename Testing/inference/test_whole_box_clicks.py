@@ -88,6 +88,22 @@ def test_a_click_counts_at_its_place_in_a_rotated_box_on_an_oblique_scan(seed: i
     assert first.mask[about < REACH - 0.15].all()
 
 
+def test_what_changes_away_from_the_click_was_not_asked_for():
+    class Fickle(CorrectingPredictor):
+        """Changes its mind at the other end of the box, too."""
+
+        def correct(self, view: CoarseView, found: CoarseMask, places: np.ndarray, inside: np.ndarray) -> torch.Tensor:
+            logits = super().correct(view, found, places, inside)
+            logits[4:8] = -6.0
+            return logits
+
+    fickle, plain = session(Fickle()), session(CorrectingPredictor())
+    fickle.segment("object")
+    plain.segment("object")
+    click = at(32, 32, KEY + 5)
+    assert same(fickle.refine("object", click, positive=False), plain.refine("object", click, positive=False))
+
+
 def test_all_clicks_are_told_with_the_mask_that_the_last_one_corrects():
     predictor = CorrectingPredictor()
     s = session(predictor)

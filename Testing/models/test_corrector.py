@@ -35,13 +35,13 @@ def two_bodies() -> torch.Tensor:
 LEFT, RIGHT = (0.0, 0.0, -0.45), (0.0, 0.0, 0.45)
 
 
-def test_a_click_lies_in_the_cell_that_holds_its_place():
+def test_a_place_lies_in_the_cell_whose_centre_is_nearest():
     for axis in range(3):
         for number, place in enumerate(GRID.place(axis).tolist()):
             at = [0.0, 0.0, 0.0]
             at[axis] = place
-            assert clicks(tuple(at), labels=(1,)).cells(GRID)[0, 0, axis] == number
-    assert clicks((-9.0, 9.0, 0.0), labels=(1,)).cells(GRID)[0, 0].tolist() == [0, 15, 8]
+            assert GRID.cells_of(torch.tensor(at))[axis] == number
+    assert GRID.cells_of(torch.tensor([-9.0, 9.0, 0.0])).tolist() == [0, 15, 8]
 
 
 @pytest.mark.parametrize("seed", range(3))

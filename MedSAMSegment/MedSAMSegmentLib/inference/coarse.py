@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from ..models.coarse import CoarseGrid
 from ..prompts.plan import SlicePlan
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # Beyond the grid there is nothing of the object.
 _NOTHING_LOGIT = -8.0
+
+# What changes within so many cells of a click was asked for.
+_BESIDE = 2
 
 
 # The grid follows the slices where no step leaves its axis by more than this part of the largest step.
@@ -88,10 +92,25 @@ class CoarseMask:
             seen &= torch.from_numpy(np.abs(at) <= 1.0).to(seen.device).view(shape)
         return replace(self, logits=logits.masked_fill(~seen, _NOTHING_LOGIT), box=box)
 
+    def places(self, clicks: Clicks) -> tuple[np.ndarray, np.ndarray]:
+        """The clicks that lie on the grid: (n, 3) along its slices, rows and columns (faces at -1 and 1); (n,) bool."""
+        at = np.asarray(self.box.to_local(np.array([place for place, _ in clicks]).reshape(-1, 3)))[:, list(self.axes)]
+        shown = (np.abs(at) <= self.grid.reach).all(axis=1)
+        return at[shown], np.array([inside for _, inside in clicks], dtype=bool)[shown]
+
     def corrected(self, logits: torch.Tensor, clicks: Clicks) -> CoarseMask:
-        """With other logits (cells), near the cells where these say something else; the rest stays to the last bit."""
-        changed = ((logits > 0) != (self.logits > 0)).float()[None, None]
-        about = F.max_pool3d(changed, 3, stride=1, padding=1)[0, 0] > 0
+        """With other logits (cells), where these say something else next to a click that was not known before.
+
+        The rest stays as it was to the last bit: somebody who clicks on one place did not object to the others.
+        """
+        new = tuple(click for click in clicks if click not in self.clicks)
+        regions, _ = ndimage.label(((logits > 0) != (self.logits > 0)).cpu().numpy(), np.ones((3, 3, 3)))
+        asked: set[int] = set()
+        for cell in self.grid.cells_of(torch.from_numpy(self.places(new)[0])).tolist():
+            beside = regions[tuple(slice(max(at - _BESIDE, 0), at + _BESIDE + 1) for at in cell)]
+            asked.update(np.unique(beside).tolist())
+        wanted = np.isin(regions, sorted(asked - {0}))
+        about = torch.from_numpy(ndimage.binary_dilation(wanted, np.ones((3, 3, 3)))).to(self.logits.device)
         return replace(self, logits=torch.where(about, logits, self.logits), clicks=clicks)
 
     def seen_from(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
@@ -160,13 +179,6 @@ def clicks_of(plan: SlicePlan, geometry: Geometry) -> Clicks:
     return tuple(clicks)
 
 
-def clicks_in_view(view: CoarseView, grid: CoarseGrid, clicks: Clicks) -> tuple[np.ndarray, np.ndarray]:
-    """The clicks that lie on the grid: (n, 3) along its slices, rows and columns, -1 and 1 are the faces; (n,) bool."""
-    places = np.asarray(view.box.to_local(np.array([place for place, _ in clicks]).reshape(-1, 3)))[:, list(view.axes)]
-    shown = (np.abs(places) <= grid.reach).all(axis=1)
-    return places[shown], np.array([inside for _, inside in clicks], dtype=bool)[shown]
-
-
 @runtime_checkable
 class SeesBox(Protocol):
     """A predictor that can look at a whole box before it is asked for single slices.
@@ -198,7 +210,7 @@ class CorrectsBox(SeesBox, Protocol):
         Args:
             view: the box on the predictor's own grid.
             found: about the same box; the mask that was clicked on.
-            places, inside: the clicks, at least one, see :func:`clicks_in_view`.
+            places, inside: the clicks, at least one, see :meth:`CoarseMask.places`.
 
         Returns:
             (cells) logits.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..prompts import SlicePlan, SlicePlane
 from .cache import EmbeddingCache
-from .coarse import CoarseMask, CorrectsBox, SeesBox, clicks_in_view, clicks_of, view_box
+from .coarse import CoarseMask, CorrectsBox, SeesBox, clicks_of, view_box
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
 from .encoded_slices import EncodedSlices
@@ -85,8 +85,8 @@ class Sight:
         if clicks == found.clicks:
             return track
         view = view_box(self.volume, plan, track.window, sees_box.grid)
-        places, inside = clicks_in_view(view, sees_box.grid, clicks)
         before = found.about(view.box)
+        places, inside = before.places(clicks)
         logits = sees_box.correct(view, before, places, inside) if len(places) else before.logits
         return replace(track, found=before.corrected(logits, clicks))
 

@@ -73,6 +73,12 @@ class CoarseGrid:
         """(3, *cells) where all cell centres lie, along the slices, the rows and the columns."""
         return torch.stack(torch.meshgrid(*(self.place(axis) for axis in range(3)), indexing="ij"))
 
+    def cells_of(self, places: Tensor) -> Tensor:
+        """(..., 3) the cells that hold places along the slices, the rows and the columns; at its edge those beyond."""
+        counts = torch.tensor(self.cells, device=places.device)
+        at = (places / self.reach + 1.0) / 2.0 * counts
+        return at.floor().long().clamp(min=0).minimum(counts - 1)
+
     def between_faces(self) -> tuple[slice, slice, slice]:
         """The cells whose centres lie between the faces."""
         parts = []

@@ -52,12 +52,6 @@ class BoxClicks:
     places: Tensor
     labels: Tensor
 
-    def cells(self, grid: CoarseGrid) -> Tensor:
-        """(B, N, 3) in which cells they lie; those beyond the grid at its edge."""
-        counts = torch.tensor(grid.cells, device=self.places.device)
-        at = (self.places / grid.reach + 1.0) / 2.0 * counts
-        return at.floor().long().clamp(min=0).minimum(counts - 1)
-
     def of(self, label: int) -> Tensor:
         """(B, N) bool: the clicks of a kind."""
         return self.labels == label
@@ -65,7 +59,7 @@ class BoxClicks:
 
 def consistent_regions(regions: RegionBatch, clicks: BoxClicks, grid: CoarseGrid) -> RegionBatch:
     """Only the regions that hold every click inside and none outside; where there is none such, those that hold one."""
-    cells = clicks.cells(grid)
+    cells = grid.cells_of(clicks.places)
     at = (cells[..., 0] * grid.cells[1] + cells[..., 1]) * grid.cells[2] + cells[..., 2]
     held = regions.masks.flatten(2).gather(2, at[:, None].expand(-1, regions.masks.shape[1], -1))
     inside, outside = clicks.of(1)[:, None], clicks.of(0)[:, None]
@@ -91,7 +85,7 @@ def click_maps(smooth: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
     # A scribble is hundreds of clicks, each of which says something of every cell.
     for first in range(0, clicks.labels.shape[1], _AT_ONCE):
         some = BoxClicks(clicks.places[:, first : first + _AT_ONCE], clicks.labels[:, first : first + _AT_ONCE])
-        said = _said_by_each(smooth, some.cells(grid), grid)
+        said = _said_by_each(smooth, grid.cells_of(some.places), grid)
         for kind, label in enumerate((1, 0)):
             those = (said * some.of(label)[:, None, :, None, None, None]).amax(dim=2)
             maps[:, kind] = torch.maximum(maps[:, kind], those)
