@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from MedSAMSegmentLib.checkpoints import cached_checkpoint, find_model, list_models, load_model, models_folder
+from MedSAMSegmentLib.checkpoints import cached_checkpoint, find_model, list_models, load_model, models_folder, verify
 from MedSAMSegmentLib.checkpoints.catalog import read_catalog
 from MedSAMSegmentLib.checkpoints.loading import choose_device
 from MedSAMSegmentLib.errors import CheckpointError, UsageError
@@ -66,6 +67,39 @@ def test_a_users_own_weights_are_loaded_as_they_are(
     assert model.device.type == "cpu"
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def test_weights_may_lack_the_part_that_corrects(embedded_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    part = find_model("embedded").optional_part
+    assert part is not None
+    fewer = {name: value for name, value in embedded_state.items() if not name.startswith(part.prefix)}
+    safetensors.torch.save_file(fewer, path)
+    model = load_model("embedded", checkpoint=path, device="cpu")
+    assert model.network.corrector is None and set(model.network.state_dict()) == set(fewer)
+    assert verify(path).fits == ("embedded",) and verify("embedded").fits == ("embedded",)
+    # Half a part is none.
+    broken = {name: value for name, value in embedded_state.items() if name != f"{part.prefix}click_stem.weight"}
+    safetensors.torch.save_file(broken, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_model("embedded", checkpoint=path)
+    assert caught.value.code == "CHECKPOINT_WRONG_ARCHITECTURE" and "click_stem" in str(caught.value)
+
+
+def test_the_part_that_corrects_comes_with_the_package_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from MedSAMSegmentLib.checkpoints import loading
+
+    here = cached_checkpoint(find_model("embedded"))
+    whole = load_model("embedded", device="cpu")
+    assert whole.network.corrector is not None and bool(whole.network.corrector.click_stem.weight.any())
+    assert load_model("embedded", checkpoint=here, device="cpu").weights_sha256 != whole.weights_sha256
+    monkeypatch.setattr(loading, "_EMBEDDED", tmp_path)
+    shutil.copy(here, tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        load_model("embedded", device="cpu")
+    assert caught.value.code == "CHECKPOINT_MISSING" and "Reinstall" in caught.value.hint
 
 
 def test_weights_of_another_architecture_are_refused_by_name(embedded_file: Path) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from box_predictor import BoxPredictor
-from MedSAMSegmentLib import CancelledError, OrientedBox, Session
+from MedSAMSegmentLib import CancelledError, OrientedBox, Session, Volume
 from MedSAMSegmentLib.checkpoints import load_model
+from MedSAMSegmentLib.inference.box_clicks import clicks_on_drawn
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from scenes import WINDOW, ellipsoid
@@ -104,6 +105,22 @@ def test_what_changes_away_from_the_click_was_not_asked_for():
     assert same(fickle.refine("object", click, positive=False), plain.refine("object", click, positive=False))
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_click_inside_never_takes_away_and_one_outside_never_adds(inside: bool):
+    class Contrary(CorrectingPredictor):
+        """Moves the mask: adds on one side of the click what it takes away on the other."""
+
+        def correct(self, view: CoarseView, found: CoarseMask, places: np.ndarray, inside: np.ndarray) -> torch.Tensor:
+            return found.logits.roll(8, dims=2)
+
+    s = session(Contrary(), cleanup=False)
+    first = s.segment("object").mask
+    click = at(44, 42, KEY) if inside else at(20, 32, KEY)
+    second = s.refine("object", click, positive=inside).mask
+    assert ((second & ~first) if inside else (first & ~second)).any()
+    assert not ((first & ~second) if inside else (second & ~first)).any()
+
+
 def test_all_clicks_are_told_with_the_mask_that_the_last_one_corrects():
     predictor = CorrectingPredictor()
     s = session(predictor)
@@ -111,7 +128,7 @@ def test_all_clicks_are_told_with_the_mask_that_the_last_one_corrects():
     s.refine("object", at(32, 32, KEY + 3), positive=False)
     s.refine("object", at(30, 34, KEY - 4), positive=True)
     assert [len(places) for places, _ in predictor.corrections] == [1, 2]
-    assert [inside.tolist() for _, inside in predictor.corrections] == [[False], [True, False]]
+    assert [inside.tolist() for _, inside in predictor.corrections] == [[False], [False, True]]
     assert len(predictor.views) == 1
 
 
@@ -121,6 +138,50 @@ def test_clicks_given_with_the_box_count_at_once():
     s.add_points("object", at(32, 32, KEY + 3), positive=False)
     result = s.segment("object")
     assert len(predictor.corrections) == 1 and not result.mask[KEY + 2, 32, 32]
+
+
+def test_a_drawn_slice_tells_the_whole_box_where_it_was_wrong():
+    predictor = CorrectingPredictor()
+    s = session(predictor, cleanup=False)
+    first = s.segment("object")
+    drawn = first.mask[KEY + 3].copy()
+    drawn[:, 36:] = False
+    s.add_mask("object", KEY + 3, drawn)
+    second = s.segment("object")
+    np.testing.assert_array_equal(second.mask[KEY + 3], drawn)
+    ((places, inside),) = predictor.corrections
+    assert inside.tolist() == [False, True], "the middle of what was too much, and of what was right"
+    assert places[0, 2] > 0.2 > places[1, 2]
+    lost = first.mask[KEY + 2] & ~second.mask[KEY + 2]
+    assert lost.sum() > 20 and not lost[:, :30].any()
+    predictor.corrections.clear()
+    s.refine("object", at(28, 32, KEY - 6), positive=False)
+    assert [inside.tolist() for _, inside in predictor.corrections] == [[False, True, False]], "it is remembered"
+
+
+def test_a_slice_drawn_as_it_was_found_asks_for_nothing():
+    predictor = CorrectingPredictor()
+    s = session(predictor, cleanup=False)
+    first = s.segment("object")
+    s.add_mask("object", KEY + 3, first.mask[KEY + 3])
+    second = s.segment("object")
+    np.testing.assert_array_equal(second.mask[: KEY + 3], first.mask[: KEY + 3])
+    np.testing.assert_array_equal(second.mask[KEY + 4 :], first.mask[KEY + 4 :])
+
+
+def test_drawn_masks_become_clicks_in_the_middle_of_errors():
+    found, drawn = np.zeros((2, 64, 64), bool)
+    found[10:30, 10:30] = True
+    drawn[10:30, 10:20] = True
+    drawn[40:51, 40:51] = True
+    drawn[60, 60] = True
+    clicks = dict(clicks_on_drawn(found, drawn))
+    assert clicks.pop((45, 45)) is True
+    (missed,) = [place for place, inside in clicks.items() if not inside]
+    assert 14 <= missed[0] < 26 and missed[1] in (24, 25)
+    (kept,) = [place for place, inside in clicks.items() if inside]
+    assert drawn[kept] and found[kept]
+    assert list(clicks_on_drawn(np.zeros((8, 8), bool), np.zeros((8, 8), bool))) == []
 
 
 def test_a_correction_that_was_stopped_ends_as_one_that_was_not():
@@ -206,23 +267,25 @@ def test_what_was_found_can_be_carried_to_the_grid_about_a_larger_box():
     assert (moved.logits.numpy()[np.abs(before).max(axis=-1) > grid.reach + 0.01] < -5).all()
 
 
-def test_the_embedded_network_finds_the_other_half_of_the_box_after_one_click():
-    """Two equal bodies fill the box's halves; the box does not say which is meant."""
-    scene = ellipsoid(5, shape=(24, 64, 64), oblique=False, half_axes=(20.0, 20.0, 20.0))
+@pytest.mark.parametrize(("left_value", "right_value"), [(300, 300), (150, 300)])
+def test_the_embedded_network_leaves_out_a_body_that_was_clicked_on_as_another(left_value: int, right_value: int):
+    """Two bodies fill the box's halves; the box does not say which is meant."""
+    scene = ellipsoid(5, shape=(24, 64, 64), oblique=False)
     voxels = np.zeros((24, 64, 64), np.int16)
     rows, columns = np.mgrid[:64, :64]
     left = np.zeros(voxels.shape, bool)
     left[6:18] = (rows - 32) ** 2 / 12**2 + (columns - 20) ** 2 / 9**2 < 1
     right = left[..., ::-1].copy()
-    voxels[left | right] = 300
+    voxels[left], voxels[right] = left_value, right_value
     voxels += np.random.default_rng(0).normal(0, 20, voxels.shape).astype(np.int16)
-    volume = type(scene.volume)(voxels, scene.volume.geometry, modality="CT")
+    volume = Volume(voxels, scene.volume.geometry, modality="CT")
     both = np.argwhere(left | right)
     (k0, j0, i0), (k1, j1, i1) = both.min(axis=0), both.max(axis=0) + 1
     box = OrientedBox.from_index_range(volume.geometry, i0, j0, k0, i1, j1, k1)
     s = Session(volume, load_model("embedded", device="cpu"))
     s.add_object("object", box)
     s.segment("object")
-    s.refine("object", [tuple(volume.geometry.index_to_lps((20, 32, 12)))], positive=True)
     mask = s.refine("object", [tuple(volume.geometry.index_to_lps((43, 32, 12)))], positive=False).mask
-    assert 2 * (mask & left).sum() / (mask.sum() + left.sum()) > 0.8
+    assert 2 * (mask & left).sum() / (mask.sum() + left.sum()) > 0.9
+    again = s.refine("object", [tuple(volume.geometry.index_to_lps((41, 32, 9)))], positive=False).mask
+    assert not (again & ~mask).any(), "saying so twice brings nothing back"

@@ -14,6 +14,7 @@ from MedSAMSegmentLib.models.corrector import (
     CorrectingNetwork,
     click_maps,
     consistent_regions,
+    obeying,
     widest_paths,
 )
 
@@ -71,16 +72,21 @@ def test_widest_paths_are_those_of_an_exhaustive_search_where_they_turn_seldom(s
 
 
 def test_maps_tell_the_clicked_body_from_an_equal_one_beside_it():
-    maps = click_maps(two_bodies(), clicks(LEFT, RIGHT, labels=(1, 0)), GRID)[0]
-    near, far, alike, path = maps[:4]
+    # Only the right one was found.
+    believed = torch.where((two_bodies() > 0.5) & (torch.arange(16) > 8), 6.0, -6.0)
+    maps = click_maps(two_bodies(), believed, clicks(LEFT, RIGHT, labels=(1, 0)), GRID)[0]
+    near, far, alike, path, within = maps[:5]
     left, right, ground = (4, 4, 4), (4, 4, 11), (4, 8, 7)
     assert near[4, 8, 5] > 0.99 and near[right] < 0.01 and far[left] > far[right]
     assert alike[left] > 0.99 and alike[right] > 0.99 and alike[ground] < 0.01
     assert path[4, 12, 6] > 0.9 and path[right] < 0.05
-    assert maps[7][right] > 0.9 and maps[7][left] < 0.05
+    assert maps[8][right] > 0.9 and maps[8][left] < 0.05
+    # What was wrong there: the whole mask was, and all that is no mask.
+    assert maps[9][right] > 0.5 and maps[9][left] < 0.05 and maps[9][ground] < 0.05
+    assert within[left] > 0.5 and within[ground] > 0.5 and within[right] < 0.05
     many = clicks(*[LEFT] * 20, RIGHT, labels=(1,) * 20 + (0,))
-    torch.testing.assert_close(click_maps(two_bodies(), many, GRID)[0], maps)
-    none = click_maps(two_bodies(), clicks(LEFT, labels=(-1,)), GRID)
+    torch.testing.assert_close(click_maps(two_bodies(), believed, many, GRID)[0], maps)
+    none = click_maps(two_bodies(), believed, clicks(LEFT, labels=(-1,)), GRID)
     assert not none.any()
 
 
@@ -119,6 +125,46 @@ def test_before_it_has_learned_anything_it_looks_as_the_network_that_it_corrects
         )
         corrected = corrector.correct(coarse, image, step, regions, believed, clicks(LEFT, RIGHT, labels=(1, 0)))
     assert corrected[0, 4, 8, 4] > believed[0, 4, 8, 4] and corrected[0, 4, 8, 11] < believed[0, 4, 8, 11]
+
+
+def test_an_answer_that_contradicts_a_click_gives_way():
+    image = two_bodies()
+    right = (image > 0.5) & (torch.arange(16) > 8)
+    left = (image > 0.5) & (torch.arange(16) < 8)
+    answer = torch.where(right, 5.0, -5.0)
+    # All of the plainly grey body that was clicked on, and nothing else.
+    given = obeying(answer, image, answer, clicks(LEFT, labels=(1,)), GRID)
+    core = torch.zeros_like(left)
+    core[:, 3:5, 4:12, 4:6] = True
+    assert (given[core] > 0).all() and not (given > 0)[~left & ~right].any() and (given > 0)[right].all()
+    # Where it was clicked on as not of the object, too, both clicks count for what is nearest to them.
+    torn = obeying(answer, image, answer, clicks(LEFT, (0.0, 0.5, -0.45), labels=(1, 0)), GRID)
+    assert torn[0, 4, 8, 5] > 0 and not torn[0, 4, 10, 5] > 0 and (torn > 0)[left].sum() < left.sum() / 2
+    # Outside: only about the click.
+    fewer = obeying(answer, image, answer, clicks(RIGHT, labels=(0,)), GRID)
+    assert fewer[0, 4, 8, 10] < 0 and (fewer > 0)[right].sum() > right.sum() / 2
+    # What agrees already is left alone, to the last bit.
+    assert torch.equal(obeying(answer, image, answer, clicks(RIGHT, LEFT, labels=(1, 0)), GRID), answer)
+    # A part that stands apart and is clicked on in its middle goes as a whole, unless it was also clicked on as of it.
+    both = torch.where(right | left, 5.0, -5.0)
+    assert not (obeying(both, image, both, clicks(RIGHT, labels=(0,)), GRID) > 0)[right].any()
+    torn = obeying(both, image, both, clicks(RIGHT, (0.0, 0.5, 0.45), labels=(0, 1)), GRID)
+    assert (torn > 0)[right].sum() > right.sum() / 2
+    # The ground fills most of the box: a click on it is no reason to take it all.
+    ground = obeying(answer, image, answer, clicks((0.0, 0.0, 0.0), labels=(1,)), GRID)
+    assert ground[0, 4, 8, 8] > 0 and ((ground > 0) & ~right).sum() < 60
+
+
+def test_a_part_that_is_trimmed_at_its_border_stays():
+    grid = CoarseGrid((16, 24, 24))
+    answer = torch.full((1, *grid.cells), -5.0)
+    answer[:, 3:13, 4:20, 3:10] = 5.0
+    answer[:, 3:13, 4:20, 14:21] = 5.0
+    image = torch.where(answer > 0, 0.8, 0.2)
+    at_border = obeying(answer, image, answer, clicks((0.0, 0.0, 0.25), labels=(0,)), grid)
+    assert at_border[0, 8, 12, 14] < 0 < at_border[0, 8, 12, 17]
+    in_the_middle = obeying(answer, image, answer, clicks((0.0, 0.0, 0.6), labels=(0,)), grid)
+    assert not (in_the_middle[..., 12:] > 0).any() and torch.equal(in_the_middle[..., :12], answer[..., :12])
 
 
 def test_learning_from_clicks_leaves_the_corrected_network_alone():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _EMBEDDED = Path(__file__).with_name("embedded")
+_REINSTALL = "Reinstall the package."
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def load_model(name: str, checkpoint: str | os.PathLike[str] | None = None, devi
         weights, sha256 = read_weights(path), sums.sha256
         if spec.optional_part is not None:
             further = path.with_name(spec.optional_part.file_name)
+            if not further.is_file():
+                raise _not_here(spec, _REINSTALL)
             weights = {**weights, **read_weights(further)}
             sha256 = hashlib.sha256(f"{sha256} {file_sha256(further)}".encode()).hexdigest()
     network = network_with_weights(spec, weights, path.name)
@@ -95,7 +98,7 @@ def cached_checkpoint(spec: ModelSpec) -> Path:
     if path.is_file():
         return path
     if spec.checkpoint.is_bundled:
-        hint = "Reinstall the package."
+        hint = _REINSTALL
     else:
         origin = spec.checkpoint
         by_browser = f"Save '{origin.file_name}' with a browser from {origin.url} and run"
@@ -104,7 +107,11 @@ def cached_checkpoint(spec: ModelSpec) -> Path:
         )
         start = by_browser if origin.browser_only and not origin.mirrors else by_itself
         hint = f"{start} 'medsamsegment models import {spec.name} FILE'; or name the file with --checkpoint FILE."
-    raise CheckpointError("CHECKPOINT_MISSING", f"The weights of '{spec.name}' are not on this computer.", hint)
+    raise _not_here(spec, hint)
+
+
+def _not_here(spec: ModelSpec, hint: str) -> CheckpointError:
+    return CheckpointError("CHECKPOINT_MISSING", f"The weights of '{spec.name}' are not on this computer.", hint)
 
 
 def choose_device(name: str) -> torch.device:

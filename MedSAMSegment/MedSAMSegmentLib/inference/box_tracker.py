@@ -1,10 +1,10 @@
 """Segment the whole box at once, then slice by slice in detail, and let corrections spread from slice to slice.
 
 For networks that see the box as a whole first (`coarse.py`).  Every slice starts from what was found there, which the
-network then works out on the slice itself, knowing what was found on it and on its neighbours.  Slices that the user
-said something about are asked for on their own, and what changed on them is carried on to their neighbours, and only
-there: a correction at one place never touches the object elsewhere, and it ends on the first slice that needs no
-change.
+network then works out on the slice itself, knowing what was found on it and on its neighbours.  Where a correction has
+changed that, the slice is worked out anew; where it has not, the slice is as it was.  Slices that the user said
+something about are then asked for on their own, and what changed on them is carried on to their neighbours, until the
+first slice that needs no change.
 """
 
 from __future__ import annotations

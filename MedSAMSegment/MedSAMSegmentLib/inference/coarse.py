@@ -6,7 +6,7 @@ the same upright picture as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -56,6 +56,14 @@ class CoarseView:
 
 
 @dataclass(frozen=True)
+class Click:
+    """Where somebody clicked (LPS, mm), and whether inside the object."""
+
+    position: tuple[float, float, float]
+    inside: bool
+
+
+@dataclass(frozen=True)
 class CoarseMask:
     """Where the object roughly is.
 
@@ -64,13 +72,15 @@ class CoarseMask:
         grid: the cells.
         axes, box: see :class:`CoarseView`.
         clicks: that it takes account of.
+        told: what the user said that it takes account of, see `box_clicks.py`.
     """
 
     logits: torch.Tensor
     grid: CoarseGrid
     axes: tuple[int, int, int]
     box: OrientedBox
-    clicks: Clicks = ()
+    clicks: tuple[Click, ...] = ()
+    told: frozenset[Hashable] = frozenset()
 
     def on_slices(self, geometry: Geometry, plan: SlicePlan, frame: CropFrame) -> OnSlice:
         """The coarse mask on the slices of a crop, numbered from the plan's key slice."""
@@ -92,26 +102,30 @@ class CoarseMask:
             seen &= torch.from_numpy(np.abs(at) <= 1.0).to(seen.device).view(shape)
         return replace(self, logits=logits.masked_fill(~seen, _NOTHING_LOGIT), box=box)
 
-    def places(self, clicks: Clicks) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, clicks: Sequence[Click]) -> tuple[np.ndarray, np.ndarray]:
         """The clicks that lie on the grid: (n, 3) along its slices, rows and columns (faces at -1 and 1); (n,) bool."""
-        at = np.asarray(self.box.to_local(np.array([place for place, _ in clicks]).reshape(-1, 3)))[:, list(self.axes)]
+        positions = np.array([click.position for click in clicks]).reshape(-1, 3)
+        at = np.asarray(self.box.to_local(positions))[:, list(self.axes)]
         shown = (np.abs(at) <= self.grid.reach).all(axis=1)
-        return at[shown], np.array([inside for _, inside in clicks], dtype=bool)[shown]
+        return at[shown], np.array([click.inside for click in clicks], dtype=bool)[shown]
 
-    def corrected(self, logits: torch.Tensor, clicks: Clicks) -> CoarseMask:
-        """With other logits (cells), where these say something else next to a click that was not known before.
+    def corrected(self, logits: torch.Tensor, new: tuple[Click, ...]) -> CoarseMask:
+        """With more of the object where other logits (cells) say so next to a new click inside it, and with less next
+        to one outside.
 
         The rest stays as it was to the last bit: somebody who clicks on one place did not object to the others.
         """
-        new = tuple(click for click in clicks if click not in self.clicks)
-        regions, _ = ndimage.label(((logits > 0) != (self.logits > 0)).cpu().numpy(), np.ones((3, 3, 3)))
-        asked: set[int] = set()
-        for cell in self.grid.cells_of(torch.from_numpy(self.places(new)[0])).tolist():
-            beside = regions[tuple(slice(max(at - _BESIDE, 0), at + _BESIDE + 1) for at in cell)]
-            asked.update(np.unique(beside).tolist())
-        wanted = np.isin(regions, sorted(asked - {0}))
-        about = torch.from_numpy(ndimage.binary_dilation(wanted, np.ones((3, 3, 3)))).to(self.logits.device)
-        return replace(self, logits=torch.where(about, logits, self.logits), clicks=clicks)
+        places, inside = self.places(new)
+        cells = self.grid.cells_of(torch.from_numpy(places)).numpy()
+        before, after = (self.logits > 0).cpu().numpy(), (logits > 0).cpu().numpy()
+        result = self.logits
+        for chosen, changed, larger in (
+            (cells[inside], after & ~before, torch.maximum),
+            (cells[~inside], before & ~after, torch.minimum),
+        ):
+            about = torch.from_numpy(_beside(changed, chosen)).to(result.device)
+            result = torch.where(about, larger(result, logits), result)
+        return replace(self, logits=result, clicks=self.clicks + new)
 
     def seen_from(self, coordinates: BoxCoordinates, size: int) -> OnSlice:
         """The coarse mask on the slices of a crop.
@@ -165,20 +179,6 @@ class CoarseMask:
         return on_slice
 
 
-Clicks = tuple[tuple[tuple[float, float, float], bool], ...]
-"""Where somebody clicked, LPS mm, and whether inside the object."""
-
-
-def clicks_of(plan: SlicePlan, geometry: Geometry) -> Clicks:
-    """All clicks of a plan, by slice and in the order they were made."""
-    clicks = []
-    for index in sorted(plan.points):
-        for point in plan.points[index]:
-            x, y, z = geometry.index_to_lps(plan.plane.to_index(np.array([point.x, point.y, index]))).tolist()
-            clicks.append(((x, y, z), point.positive))
-    return tuple(clicks)
-
-
 @runtime_checkable
 class SeesBox(Protocol):
     """A predictor that can look at a whole box before it is asked for single slices.
@@ -230,6 +230,16 @@ def _along(values: torch.Tensor, axis: int, at: np.ndarray) -> torch.Tensor:
     before = torch.from_numpy(cell).to(values.device)
     shape = [-1 if each == axis else 1 for each in range(values.ndim)]
     return torch.lerp(values.index_select(axis, before), values.index_select(axis, before + 1), part.view(shape))
+
+
+def _beside(changed: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """The connected parts of what changed (cells) that come near one of the cells (n, 3), and what is about them."""
+    parts, _ = ndimage.label(changed, np.ones((3, 3, 3)))
+    near: set[int] = set()
+    for cell in cells.tolist():
+        near.update(np.unique(parts[tuple(slice(max(at - _BESIDE, 0), at + _BESIDE + 1) for at in cell)]).tolist())
+    wanted = np.isin(parts, sorted(near - {0}))
+    return np.asarray(ndimage.binary_dilation(wanted, np.ones((3, 3, 3))))
 
 
 def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: CoarseGrid) -> CoarseView:

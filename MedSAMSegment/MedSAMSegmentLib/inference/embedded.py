@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ..models.box_regions import RegionBatch
 from ..models.coarse import GLANCE_CELLS, CoarseNetwork, SeenBox, resampled
-from ..models.corrector import BoxClicks
+from ..models.corrector import BoxClicks, obeying
 from ..models.embedded import EmbeddedNetwork, SliceMask, SlicePrompts
 from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
@@ -106,7 +106,8 @@ class EmbeddedPredictor:
 
         def look() -> torch.Tensor:
             regions = RegionBatch.of([intensities[0]], coarse.grid_of(intensities))
-            return corrector.correct(coarse, intensities, step, regions, believed, clicks)[0]
+            answer = corrector.correct(coarse, intensities, step, regions, believed, clicks)
+            return obeying(answer, intensities, believed, clicks, coarse.grid_of(intensities))[0]
 
         return self._alone(look)
 

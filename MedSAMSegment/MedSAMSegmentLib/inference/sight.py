@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..prompts import SlicePlan, SlicePlane
+from .box_clicks import new_clicks, told_in_box
 from .cache import EmbeddingCache
-from .coarse import CoarseMask, CorrectsBox, SeesBox, clicks_of, view_box
+from .coarse import CoarseMask, CorrectsBox, SeesBox, view_box
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
 from .encoded_slices import EncodedSlices
@@ -77,18 +78,20 @@ class Sight:
             yield from sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid))
 
     def _corrected(self, plan: SlicePlan, track: Track) -> Track:
-        """A track whose mask of the whole box takes account of all clicks; itself where there are no others."""
+        """A track whose mask of the whole box takes account of all clicks and drawn slices; itself where it does."""
         found, sees_box = track.found, self._sees_box(plan)
         if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
             return track
-        clicks = clicks_of(plan, self.volume.geometry)
-        if clicks == found.clicks:
+        told = told_in_box(plan)
+        if told <= found.told:
             return track
         view = view_box(self.volume, plan, track.window, sees_box.grid)
-        before = found.about(view.box)
-        places, inside = before.places(clicks)
-        logits = sees_box.correct(view, before, places, inside) if len(places) else before.logits
-        return replace(track, found=before.corrected(logits, clicks))
+        new = new_clicks(plan, found, self.volume.geometry, track.frame)
+        found = found.about(view.box)
+        places, inside = found.places((*found.clicks, *new))
+        if new and len(places):
+            found = found.corrected(sees_box.correct(view, found, places, inside), new)
+        return replace(track, found=replace(found, told=told))
 
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.

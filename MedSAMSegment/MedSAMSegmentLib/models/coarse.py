@@ -102,6 +102,11 @@ def box_prior(grid: CoarseGrid) -> Tensor:
     return torch.where(place.abs().amax(dim=0) <= 1.0, logits, torch.full_like(logits, -_CERTAIN)).clamp(min=-_CERTAIN)
 
 
+def smoothed(intensities: Tensor) -> Tensor:
+    """(B, *cells) means over the 27 cells about each."""
+    return F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
+
+
 @torch.no_grad()
 def grey_value_evidence(intensities: Tensor, prior: Tensor) -> Tensor:
     """How much more often a voxel's grey value occurs in the object than around it.
@@ -258,7 +263,7 @@ class CoarseNetwork(nn.Module):
         grid = self.grid_of(intensities)
         place = grid.places().to(intensities).expand(len(intensities), -1, -1, -1, -1)
         step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
-        smooth = F.avg_pool3d(F.pad(intensities[:, None], (1,) * 6, mode="replicate"), 3, stride=1)[:, 0]
+        smooth = smoothed(intensities)
         inputs = [((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None], place, step]
         weights = [self.stem[0].weight[:, :1], self.stem[0].weight[:, 1 + _EVIDENCE :]]
         if self.region_scorer is not None and self.region_stem is not None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .box_regions import RegionBatch
-from .coarse import CoarseGrid, CoarseNetwork, SeenBox, said_already
+from .coarse import CoarseGrid, CoarseNetwork, SeenBox, said_already, smoothed
 from .layers import Convolution3d
 
 # How far around a click its cell speaks for others, in cells: surely, and perhaps.
@@ -36,8 +36,18 @@ _CLICKED = 4.0
 
 _AT_ONCE = 16
 
-# Maps of each kind of click: near, far, alike, on a path; and what is seen afresh.
-_MAPS, _AFRESH = 4, 3
+# An answer that contradicts a click is changed to this logit about it, and on paths at least so wide (grey values
+# within 0.03), unless they lead through more than this part of the box.
+_OBEYED, _PLAINLY, _MOST_OF_BOX = 3.0, 0.9, 0.6
+
+# A part of the mask that is more of it than this is not rejected as a whole.
+_MOST_OF_MASK = 0.8
+
+# Maps of each kind of click: near, far, alike, on a path, within what was wrong; and what is seen afresh.
+_MAPS, _AFRESH = 5, 3
+
+# What these maps say of a cell before anything is learned: the object's logit.
+_FIRST_SAID = ((_CLICKED, 0.0, 0.0, 1.0, 0.0), (-_CLICKED, 0.0, 0.0, 0.0, -6.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,27 +80,35 @@ def consistent_regions(regions: RegionBatch, clicks: BoxClicks, grid: CoarseGrid
     return replace(regions, known=known)
 
 
-def click_maps(smooth: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
-    """What clicks say of every cell: near them, far from them, alike, and on a path of like cells from one.
+def click_maps(smooth: Tensor, believed: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
+    """What clicks say of every cell: near them, far from them, alike, on a path of like cells from one, and within.
+
+    *Within* is joined to a click by cells that were as wrong: of the mask, for clicks outside the object, and else of
+    what is not of the mask.
 
     Args:
         smooth: (B, *cells) smoothed intensities in 0..1.
+        believed: (B, *cells) logits of the mask that was clicked on.
         clicks: in these boxes.
         grid: with these cells.
 
     Returns:
-        (B, 8, *cells) in 0..1, first of the clicks inside, then of those outside.
+        (B, 10, *cells) in 0..1, first of the clicks inside, then of those outside.
     """
-    maps = smooth.new_zeros(len(smooth), 2, _MAPS - 1, *grid.cells)
+    said = smooth.new_zeros(len(smooth), 2, 3, *grid.cells)
     # A scribble is hundreds of clicks, each of which says something of every cell.
     for first in range(0, clicks.labels.shape[1], _AT_ONCE):
         some = BoxClicks(clicks.places[:, first : first + _AT_ONCE], clicks.labels[:, first : first + _AT_ONCE])
-        said = _said_by_each(smooth, grid.cells_of(some.places), grid)
+        each = _said_by_each(smooth, grid.cells_of(some.places), grid)
         for kind, label in enumerate((1, 0)):
-            those = (said * some.of(label)[:, None, :, None, None, None]).amax(dim=2)
-            maps[:, kind] = torch.maximum(maps[:, kind], those)
-    paths = [widest_paths(one[:, 0], one[:, 2])[:, None] for one in maps.unbind(dim=1)]
-    return torch.cat([maps[:, 0], paths[0], maps[:, 1], paths[1]], dim=1)
+            those = (each * some.of(label)[:, None, :, None, None, None]).amax(dim=2)
+            said[:, kind] = torch.maximum(said[:, kind], those)
+    maps = []
+    for kind, wrong in enumerate((-believed, believed)):
+        near, far, alike = said[:, kind].unbind(dim=1)
+        within = widest_paths(near, wrong.sigmoid()) * far.sqrt()
+        maps += [near, far, alike, widest_paths(near, alike), within]
+    return torch.stack(maps, dim=1)
 
 
 def _said_by_each(smooth: Tensor, cells: Tensor, grid: CoarseGrid) -> Tensor:
@@ -135,6 +153,75 @@ def widest_paths(start: Tensor, width: Tensor) -> Tensor:
     return reached
 
 
+@torch.no_grad()
+def obeying(logits: Tensor, intensities: Tensor, believed: Tensor, clicks: BoxClicks, grid: CoarseGrid) -> Tensor:
+    """An answer that contradicts no click.
+
+    Where it says that a place clicked on inside is not of the object, all cells of nearly its grey value in the box
+    that a path joins to it become object, unless one was clicked on as not of it, or they are most of the box: the
+    network may never have seen such an object (it takes what is black for air), the click is true all the same.  Else
+    only the cells nearest to a click are set.  A part of the mask that stands apart and was clicked on in its middle as
+    not of the object goes as a whole.
+
+    Args:
+        logits, intensities: (B, *cells).
+        believed: (B, *cells) logits of the mask that was clicked on.
+        clicks: in these boxes.
+        grid: with these cells.
+
+    Returns:
+        (B, *cells) logits.
+    """
+    smooth = smoothed(intensities)
+    cells = grid.cells_of(clicks.places)
+    inner = torch.zeros(grid.cells, dtype=torch.bool, device=logits.device)
+    inner[grid.between_faces()] = True
+    result = logits.clone()
+    for box in range(len(result)):
+        rejected = _rejected_part(believed[box], cells[box], clicks.labels[box])
+        result[box] = result[box].masked_fill(rejected, -_OBEYED)
+    for box, number in torch.nonzero(clicks.labels >= 0).tolist():
+        inside = bool(clicks.labels[box, number])
+        if bool(result[(box, *cells[box, number])] > 0) == inside:
+            continue
+        near, _, alike = _said_by_each(smooth[box : box + 1], cells[box : box + 1, number : number + 1], grid)[0]
+        region = near[0] > 0.5
+        if inside:
+            joined = (widest_paths(near, alike)[0] > _PLAINLY) & inner
+            others = cells[box][clicks.labels[box] == 0]
+            free = not bool(joined[others[:, 0], others[:, 1], others[:, 2]].any())
+            if free and joined.sum() < _MOST_OF_BOX * inner.sum():
+                region = region | joined
+        surely = result.new_full((), _OBEYED if inside else -_OBEYED)
+        result[box] = torch.where(region, surely, result[box])
+    return result
+
+
+def _rejected_part(believed: Tensor, cells: Tensor, labels: Tensor) -> Tensor:
+    """(cells) bool: parts of the mask that stand apart from the others and were clicked on in the middle as not of it.
+
+    Not a part that was also clicked on as of the object, and not all there is.
+    """
+    from scipy import ndimage
+
+    mask = (believed > 0).cpu().numpy()
+    parts, count = ndimage.label(mask)
+    rejected = torch.zeros_like(believed, dtype=torch.bool)
+    if count < 2:
+        return rejected
+    places = [tuple(place) for place in cells.tolist()]
+    held = {parts[place] for place, label in zip(places, labels.tolist(), strict=True) if label == 1}
+    for place, label in zip(places, labels.tolist(), strict=True):
+        number = parts[place]
+        part = parts == number
+        if label != 0 or number == 0 or number in held or part.sum() > _MOST_OF_MASK * mask.sum():
+            continue
+        depth = ndimage.distance_transform_edt(part)
+        if depth[place] >= 0.5 * depth.max():
+            rejected |= torch.from_numpy(part).to(rejected.device)
+    return rejected
+
+
 class CorrectingNetwork(CoarseNetwork):
     """A coarse network that is told of clicks; its deepest stage is that of the network it corrects.
 
@@ -147,6 +234,11 @@ class CorrectingNetwork(CoarseNetwork):
         self.down = self.down[:-1]
         self.click_stem = Convolution3d(2 * _MAPS + _AFRESH, channels[0], 3, padding=1, bias=False)
         nn.init.zeros_(self.click_stem.weight)
+        # Clicks are few and say much: what they say reaches the answer on a short way, too.
+        self.click_head = Convolution3d(2 * _MAPS + _AFRESH, 1, 1, bias=False)
+        with torch.no_grad():
+            said = torch.tensor([*_FIRST_SAID[0], *_FIRST_SAID[1], *[0.0] * _AFRESH])
+            self.click_head.weight.copy_(said.view(1, -1, 1, 1, 1))
 
     def correct(
         self,
@@ -171,15 +263,16 @@ class CorrectingNetwork(CoarseNetwork):
         grid = self.grid_of(intensities)
         regions = consistent_regions(regions, clicks, grid)
         seen = self.see(intensities, slice_step, regions)
-        maps = click_maps(seen.images[:, 1], clicks, grid)
+        maps = click_maps(seen.images[:, 1], believed, clicks, grid)
         clicked = _CLICKED * (maps[:, 0] - maps[:, _MAPS])
         with torch.no_grad():
             afresh = _afresh(coarse, coarse.see(intensities, slice_step, regions), maps, clicked)
+        said = torch.cat([maps, afresh], dim=1)
         evidence = self.evidence(seen, believed + 2.0 * clicked)
-        x = self.begun(seen, evidence, believed).add(self.click_stem(torch.cat([maps, afresh], dim=1)))
+        x = self.begun(seen, evidence, believed).add(self.click_stem(said))
         deepest, weights = coarse.down[-1], {name: w.detach() for name, w in coarse.down[-1].named_parameters()}
         down = [*self.down, lambda x: torch.func.functional_call(deepest, weights, x)]
-        return self.finished(x, down) + said_already(seen.prior, evidence) + clicked
+        return self.finished(x, down) + said_already(seen.prior, evidence) + self.click_head(said)[:, 0]
 
 
 def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor) -> Tensor:
@@ -188,8 +281,8 @@ def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor)
     Returns:
         (B, 3, *cells): the evidence of both images, and the mask.
     """
-    near, far, _, path = maps[:, :_MAPS].unbind(dim=1)
-    not_near, not_far, _, not_path = maps[:, _MAPS:].unbind(dim=1)
+    near, far, _, path, _ = maps[:, :_MAPS].unbind(dim=1)
+    not_near, not_far, _, not_path, _ = maps[:, _MAPS:].unbind(dim=1)
     inside, outside = path * far.sqrt() + near, not_path * not_far.sqrt() + not_near
     evidence = coarse.evidence(seen, 0.5 * seen.prior + 2.0 * _CLICKED * (inside - outside))
     found = coarse.finished(coarse.begun(seen, evidence, None), coarse.down) + said_already(seen.prior, evidence)

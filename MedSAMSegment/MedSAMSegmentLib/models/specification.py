@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..errors import CheckpointError
 
@@ -150,7 +150,7 @@ class ModelSpec:
             prompts=reader.some_of("prompts", (*_PROMPTS, *_RARE_PROMPTS), default=_PROMPTS),
             needs_box=reader.yes_or_no("needs_box"),
             estimates_overlap=reader.yes_or_no("estimates_overlap", default=True),
-            optional_part=_optional_part(reader.nested("optional_part")) if data.get("optional_part") else None,
+            optional_part=_optional_part(reader.nested("optional_part", optional=True)),
         )
         reader.finish()
         return spec
@@ -208,7 +208,9 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
     return origin
 
 
-def _optional_part(reader: _Reader) -> OptionalPart:
+def _optional_part(reader: _Reader | None) -> OptionalPart | None:
+    if reader is None:
+        return None
     part = OptionalPart(reader.text("prefix"), reader.text("switch"), _plain_file_name(reader))
     reader.finish()
     return part
@@ -294,7 +296,16 @@ class _Reader:
             raise self.error(key, "must be an object")
         return value
 
-    def nested(self, key: str) -> _Reader:
+    @overload
+    def nested(self, key: str) -> _Reader: ...
+
+    @overload
+    def nested(self, key: str, optional: Literal[True]) -> _Reader | None: ...
+
+    def nested(self, key: str, optional: bool = False) -> _Reader | None:
+        if optional and self.data.get(key) is None:
+            self.data.pop(key, None)
+            return None
         return _Reader(f"{self.place}.{key}", self.mapping(key))
 
     def finish(self) -> None:
