@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from MedSAMSegmentLib import OrientedBox, Session, Volume
-from MedSAMSegmentLib.evaluation import evaluate, load_manifest
+from MedSAMSegmentLib.evaluation import evaluate, evaluate_clicks, load_manifest
 from MedSAMSegmentLib.evaluation.baselines import ellipsoid
 from MedSAMSegmentLib.evaluation.methods import SessionMethod
 from MedSAMSegmentLib.phantom import make_phantom
@@ -61,3 +61,11 @@ def test_real_lesions_are_found_better_than_by_an_ellipsoid(group: str) -> None:
 
     ours = evaluate(manifest, SessionMethod("embedded", device="cpu"), surfaces=False).group(group).dice
     assert ours > evaluate(manifest, ellipsoid, surfaces=False).group(group).dice
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the development data (../shared/data) is not beside the project")
+@pytest.mark.parametrize("cases", [("hippocampus_00",), ("STS_003_MR", "STS_024_MR")])
+def test_clicks_on_real_scans_correct_more_than_the_slice_that_was_clicked_on(cases: tuple[str, ...]) -> None:
+    manifest = load_manifest(REPOSITORY / "benchmarks" / "shared_data.json", DATA).select(cases=cases)
+    reports = evaluate_clicks(manifest, SessionMethod("embedded", device="cpu"), 3, surfaces=False)
+    assert reports[3].mean_dice() > reports[0].mean_dice() + 0.02
