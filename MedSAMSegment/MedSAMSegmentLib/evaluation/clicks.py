@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+
+from ..prompts.regions import innermost, largest_regions
 
 
 def next_click(
@@ -25,19 +26,9 @@ def next_click(
     if not wrong.any():
         return None
     box = tuple(slice(max(int(at.min()) - 1, 0), int(at.max()) + 2) for at in np.nonzero(wrong))
-    best, missed = None, False
-    for inside in (True, False):
-        regions, count = ndimage.label(wrong[box] & (truth[box] == inside))
-        if count:
-            sizes = np.bincount(regions.ravel())
-            sizes[0] = 0
-            largest = int(sizes.argmax())
-            if best is None or sizes[largest] > best.sum():
-                best, missed = regions == largest, inside
-    assert best is not None
-    # A border of the scan is one of the region, too.
-    depth = ndimage.distance_transform_edt(np.pad(best, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    k, j, i = (
-        int(at) + part.start for at, part in zip(np.unravel_index(depth.argmax(), depth.shape), box, strict=True)
-    )
-    return (k, j, i), missed
+    errors = [
+        (region, inside) for inside in (True, False) for region in largest_regions(wrong[box] & (truth[box] == inside))
+    ]
+    largest, inside = max(errors, key=lambda error: np.count_nonzero(error[0]))
+    k, j, i = (at + part.start for at, part in zip(innermost(largest, spacing), box, strict=True))
+    return (k, j, i), inside

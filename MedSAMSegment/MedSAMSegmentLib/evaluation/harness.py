@@ -132,107 +132,99 @@ def evaluate(
         InputError: a case cannot be read, or the label map does not fit the image.
         InferenceError: ``BAD_MASK`` when the method returns something that is not a mask of the scan.
     """
-    run = partial(_from_boxes, method)
-    boxes = _Boxes(jitter, seed, tolerance_mm, surfaces)
-    scores, complete = _scores(cases, run, boxes, progress, observer, cancel)
-    label = name or getattr(method, "__name__", type(method).__name__)
-    return _report(label, cases, boxes, scores, settings, complete, 0)
+    options = _Options(
+        jitter=jitter,
+        seed=seed,
+        tolerance_mm=tolerance_mm,
+        surfaces=surfaces,
+        name=name,
+        settings=settings,
+        progress=progress,
+        observer=observer,
+        cancel=cancel,
+    )
+    label = getattr(method, "__name__", type(method).__name__)
+    return _reports(cases, partial(_from_boxes, method), options, label, clicks=0)[0]
 
 
 def evaluate_clicks(
-    cases: Manifest | Sequence[LoadedCase],
-    method: Correctable,
-    clicks: int,
-    *,
-    jitter: int = 0,
-    seed: int = 0,
-    tolerance_mm: float = 2.0,
-    surfaces: bool = True,
-    name: str = "",
-    settings: dict[str, Any] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-    observer: Callable[[Observation], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
+    cases: Manifest | Sequence[LoadedCase], method: Correctable, clicks: int, **options: Any
 ) -> list[Report]:
     """As :func:`evaluate`, then click so many times on the largest error (`evaluation/clicks.py`).
+
+    Args:
+        cases: see :func:`evaluate`.
+        method: see the module's docstring.
+        clicks: on every object.
+        options: those of :func:`evaluate`.
 
     Returns:
         Reports of the masks after 0, 1 ... ``clicks`` clicks; an object that has become perfect is not clicked on.
     """
-    run = partial(_with_clicks, method, clicks)
-    boxes = _Boxes(jitter, seed, tolerance_mm, surfaces)
-    scores, complete = _scores(cases, run, boxes, progress, observer, cancel)
-    label = name or type(method).__name__
+    return _reports(cases, partial(_with_clicks, method, clicks), _Options(**options), type(method).__name__, clicks)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How boxes are drawn and masks are scored, and who is told; see :func:`evaluate`."""
+
+    jitter: int = 0
+    seed: int = 0
+    tolerance_mm: float = 2.0
+    surfaces: bool = True
+    name: str = ""
+    settings: dict[str, Any] | None = None
+    progress: Callable[[int, int, str], None] | None = None
+    observer: Callable[[Observation], None] | None = None
+    cancel: Callable[[], bool] | None = None
+
+    def box(self, loaded: LoadedCase, item: TruthObject, truth: np.ndarray) -> IndexBox:
+        """Of one object, as it is drawn."""
+        geometry = loaded.volume.geometry
+        identity = f"{loaded.case.name}/{item.name}"
+        return jittered_box(tight_box(truth), geometry.shape, geometry.slice_axis, self.jitter, self.seed, identity)
+
+
+_Run = Callable[[LoadedCase, _Options], Iterator[list[Observation]]]
+"""Yields what is to be said of every object, one after another."""
+
+
+def _reports(
+    cases: Manifest | Sequence[LoadedCase], run: _Run, options: _Options, label: str, clicks: int
+) -> list[Report]:
+    """One report for every number of clicks from 0."""
+    manifest = cases.name if isinstance(cases, Manifest) else (cases[0].manifest_name if cases else "")
+    scores, complete = _scores(cases, run, options)
     return [
-        _report(label, cases, boxes, [score for score in scores if score.clicks == made], settings, complete, made)
+        Report(
+            options.name or label,
+            manifest,
+            options.jitter,
+            options.seed,
+            options.tolerance_mm,
+            tuple(score for score in scores if score.clicks == made),
+            dict(options.settings or {}),
+            complete,
+            made,
+        )
         for made in range(clicks + 1)
     ]
 
 
-@dataclass(frozen=True)
-class _Boxes:
-    """How boxes are drawn and masks are scored, see :func:`evaluate`."""
-
-    jitter: int
-    seed: int
-    tolerance_mm: float
-    surfaces: bool
-
-    def of(self, loaded: LoadedCase, item: TruthObject) -> IndexBox:
-        geometry = loaded.volume.geometry
-        tight = tight_box(loaded.truth(item))
-        identity = f"{loaded.case.name}/{item.name}"
-        return jittered_box(tight, geometry.shape, geometry.slice_axis, self.jitter, self.seed, identity)
-
-
-def _report(
-    label: str,
-    cases: Manifest | Sequence[LoadedCase],
-    boxes: _Boxes,
-    scores: Sequence[ObjectScore],
-    settings: dict[str, Any] | None,
-    complete: bool,
-    clicks: int,
-) -> Report:
-    manifest = cases.name if isinstance(cases, Manifest) else (cases[0].manifest_name if cases else "")
-    return Report(
-        label,
-        manifest,
-        boxes.jitter,
-        boxes.seed,
-        boxes.tolerance_mm,
-        tuple(scores),
-        dict(settings or {}),
-        complete,
-        clicks,
-    )
-
-
-_Run = Callable[[LoadedCase, "_Boxes"], Iterator[list[Observation]]]
-"""Yields what is to be said of every object, one after another."""
-
-
-def _scores(
-    cases: Manifest | Sequence[LoadedCase],
-    run: _Run,
-    boxes: _Boxes,
-    progress: Callable[[int, int, str], None] | None,
-    observer: Callable[[Observation], None] | None,
-    cancel: Callable[[], bool] | None,
-) -> tuple[list[ObjectScore], bool]:
+def _scores(cases: Manifest | Sequence[LoadedCase], run: _Run, options: _Options) -> tuple[list[ObjectScore], bool]:
     """All scores, and whether the run came to its end."""
     entries = cases.cases if isinstance(cases, Manifest) else [loaded.case for loaded in cases]
     total, done = sum(len(case.objects) for case in entries), 0
     scores: list[ObjectScore] = []
     for loaded in _read_cases(cases) if isinstance(cases, Manifest) else cases:
-        for observations in run(loaded, boxes):
+        for observations in run(loaded, options):
             done += 1
             scores += [observation.score for observation in observations]
-            if observer is not None:
-                observer(observations[-1])
-            if progress is not None:
-                progress(done, total, loaded.case.name)
-            if cancel is not None and done < total and cancel():
+            if options.observer is not None:
+                options.observer(observations[-1])
+            if options.progress is not None:
+                options.progress(done, total, loaded.case.name)
+            if options.cancel is not None and done < total and options.cancel():
                 return scores, False
     return scores, True
 
@@ -250,69 +242,76 @@ def _read_cases(manifest: Manifest) -> Iterator[LoadedCase]:
         yield LoadedCase(case, manifest.name, volume, labels)
 
 
-def _from_boxes(method: Method, loaded: LoadedCase, boxes: _Boxes) -> Iterator[list[Observation]]:
+def _from_boxes(method: Method, loaded: LoadedCase, options: _Options) -> Iterator[list[Observation]]:
     items = loaded.case.objects
-    drawn = [boxes.of(loaded, item) for item in items]
+    # The truth of a scan with many objects would fill the memory: it is made again when it is needed.
+    boxes = [options.box(loaded, item, loaded.truth(item)) for item in items]
     started = time.perf_counter()
-    masks = iter(method(loaded.volume, [oriented_box(loaded.volume, box) for box in drawn]))
-    for item, box in zip(items, drawn, strict=True):
+    masks = iter(method(loaded.volume, [oriented_box(loaded.volume, box) for box in boxes]))
+    for item, box in zip(items, boxes, strict=True):
         mask = next(masks, None)
-        yield [_observed(loaded, item, box, boxes, mask, time.perf_counter() - started, 0)]
+        seconds = time.perf_counter() - started
+        yield [_Object(loaded, item, loaded.truth(item), box, options).observed(mask, seconds)]
         started = time.perf_counter()
 
 
-def _with_clicks(method: Correctable, clicks: int, loaded: LoadedCase, boxes: _Boxes) -> Iterator[list[Observation]]:
+def _with_clicks(
+    method: Correctable, clicks: int, loaded: LoadedCase, options: _Options
+) -> Iterator[list[Observation]]:
     geometry = loaded.volume.geometry
     conversation = method.begin(loaded.volume)
     for item in loaded.case.objects:
-        box = boxes.of(loaded, item)
+        truth = loaded.truth(item)
+        this = _Object(loaded, item, truth, options.box(loaded, item, truth), options)
         started = time.perf_counter()
-        mask = conversation.segment(oriented_box(loaded.volume, box))
-        seen = [_observed(loaded, item, box, boxes, mask, time.perf_counter() - started, 0)]
+        mask = conversation.segment(oriented_box(loaded.volume, this.box))
+        seen = [this.observed(mask, time.perf_counter() - started)]
         for made in range(1, clicks + 1):
-            click = next_click(seen[-1].truth, mask, geometry.spacing_kji)
+            click = next_click(truth, mask, geometry.spacing_kji)
             seconds = 0.0
             if click is not None:
                 x, y, z = geometry.index_to_lps(np.array(click[0][::-1], dtype=np.float64)).tolist()
                 started = time.perf_counter()
                 mask = conversation.click((x, y, z), click[1])
                 seconds = time.perf_counter() - started
-            seen.append(_observed(loaded, item, box, boxes, mask, seconds, made))
+            seen.append(this.observed(mask, seconds, made))
         yield seen
 
 
-def _observed(
-    loaded: LoadedCase,
-    item: TruthObject,
-    box: IndexBox,
-    boxes: _Boxes,
-    mask: np.ndarray | None,
-    seconds: float,
-    clicks: int,
-) -> Observation:
-    case, volume = loaded.case, loaded.volume
-    if mask is None or mask.dtype != np.bool_ or mask.shape != volume.voxels.shape:
-        raise InferenceError(
-            "BAD_MASK",
-            f"{case.name}: the method returned no boolean mask of the scan's size for {item.name!r}.",
-            "A method returns one (k, j, i) mask a box.",
+@dataclass(frozen=True)
+class _Object:
+    """One object that is segmented: its truth (k, j, i) bool and the box that was drawn."""
+
+    loaded: LoadedCase
+    item: TruthObject
+    truth: np.ndarray
+    box: IndexBox
+    options: _Options
+
+    def observed(self, mask: np.ndarray | None, seconds: float, clicks: int = 0) -> Observation:
+        """The score of a mask.  Raises ``InferenceError`` (``BAD_MASK``) for what is none."""
+        case, volume = self.loaded.case, self.loaded.volume
+        if mask is None or mask.dtype != np.bool_ or mask.shape != volume.voxels.shape:
+            raise InferenceError(
+                "BAD_MASK",
+                f"{case.name}: the method returned no boolean mask of the scan's size for {self.item.name!r}.",
+                "A method returns one (k, j, i) mask a box.",
+            )
+        spacing = volume.geometry.spacing_kji if self.options.surfaces and case.millimetres else None
+        result = agreement(mask, self.truth, spacing, self.options.tolerance_mm)
+        score = ObjectScore(
+            case.name,
+            case.group,
+            self.item.name,
+            int(np.count_nonzero(self.truth)),
+            self.box,
+            result.dice,
+            result.nsd,
+            result.hd95,
+            seconds,
+            clicks,
         )
-    truth = loaded.truth(item)
-    spacing = volume.geometry.spacing_kji if boxes.surfaces and case.millimetres else None
-    result = agreement(mask, truth, spacing, boxes.tolerance_mm)
-    score = ObjectScore(
-        case.name,
-        case.group,
-        item.name,
-        int(np.count_nonzero(truth)),
-        box,
-        result.dice,
-        result.nsd,
-        result.hd95,
-        seconds,
-        clicks,
-    )
-    return Observation(loaded, score, truth, mask)
+        return Observation(self.loaded, score, self.truth, mask)
 
 
 def oriented_box(volume: Volume, box: IndexBox) -> OrientedBox:

@@ -10,13 +10,13 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from ..prompts.on_slices import SlicePoint
 from ..prompts.plan import SlicePlan
+from ..prompts.regions import innermost, largest_regions
 from .coarse import Click, CoarseMask
 from .crop import CropFrame
-from .crop_prompts import drawn_key
+from .crop_prompts import array_key
 
 if TYPE_CHECKING:
     from ..volume import Geometry
@@ -28,7 +28,7 @@ _MOST, _LEAST_SHARE = 3, 0.02
 def told_in_box(plan: SlicePlan) -> frozenset[Hashable]:
     """What a plan says that a mask of the whole box can take account of, in a form that can be compared."""
     points = {("point", index, point) for index, clicked in plan.points.items() for point in clicked}
-    return frozenset(points | {("drawn", index, drawn_key(mask)) for index, mask in plan.masks.items()})
+    return frozenset(points | {("drawn", index, array_key(mask)) for index, mask in plan.masks.items()})
 
 
 def new_clicks(plan: SlicePlan, found: CoarseMask, geometry: Geometry, frame: CropFrame) -> tuple[Click, ...]:
@@ -37,7 +37,7 @@ def new_clicks(plan: SlicePlan, found: CoarseMask, geometry: Geometry, frame: Cr
     for index in sorted({*plan.points, *plan.masks}):
         new += [(index, p) for p in plan.points.get(index, ()) if ("point", index, p) not in found.told]
         mask = plan.masks.get(index)
-        if mask is not None and ("drawn", index, drawn_key(mask)) not in found.told:
+        if mask is not None and ("drawn", index, array_key(mask)) not in found.told:
             seen = found.on_slices(geometry, plan, frame)(index - plan.key_slice).cpu().numpy() > 0
             for (row, column), inside in clicks_on_drawn(seen, frame.sample(mask) > 0.5):
                 x, y = frame.to_slice(np.array([column, row], dtype=np.float64)).tolist()
@@ -52,21 +52,8 @@ def new_clicks(plan: SlicePlan, found: CoarseMask, geometry: Geometry, frame: Cr
 def clicks_on_drawn(found: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[tuple[int, int], bool]]:
     """Clicks (row, column), and whether inside, that say of a mask ``found`` (s, s) what ``drawn`` says of it."""
     least = max(1.0, _LEAST_SHARE * np.count_nonzero(found | drawn))
-    for inside, wrong in ((True, drawn & ~found), (False, found & ~drawn)):
-        for region in _largest(wrong, least, _MOST):
-            yield _middle(region), inside
-    for region in _largest(drawn & found, least, 1):
-        yield _middle(region), True
-
-
-def _largest(mask: np.ndarray, least: float, most: int) -> list[np.ndarray]:
-    regions, count = ndimage.label(mask)
-    sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
-    order = np.argsort(-sizes, kind="stable")[:most]
-    return [regions == number + 1 for number in order if sizes[number] >= least]
-
-
-def _middle(region: np.ndarray) -> tuple[int, int]:
-    depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(row), int(column)
+    said = ((drawn & ~found, _MOST, True), (found & ~drawn, _MOST, False), (drawn & found, 1, True))
+    for mask, most, inside in said:
+        for region in largest_regions(mask, most, least):
+            row, column = innermost(region)
+            yield (row, column), inside

@@ -9,7 +9,6 @@ first slice that needs no change.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from .coarse import CoarseMask
-from .crop_prompts import CropPrompts, prompt_key
+from .crop_prompts import CropPrompts, array_key, prompt_key
 from .outcome import SliceOutcome, stability
 from .predictor import PredictsTogether, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
@@ -140,8 +139,7 @@ class BoxTracker(Tracker):
         """What was found on a slice and its neighbours, in a form that can be compared."""
         for k in (index - 1, index, index + 1):
             if k not in self._digests:
-                logits = self._on(k).detach().to("cpu", torch.float32).contiguous()
-                self._digests[k] = hashlib.blake2b(logits.numpy().tobytes(), digest_size=16).digest()
+                self._digests[k] = array_key(self._on(k).detach().to("cpu", torch.float32).numpy())
         return self._box, *(self._digests[k] for k in (index - 1, index, index + 1))
 
     def _shown(self, index: int, start: SliceOutcome) -> torch.Tensor:

@@ -87,10 +87,10 @@ def box_key(plan: SlicePlan) -> Hashable:
 def prompt_key(plan: SlicePlan, index: int) -> Hashable:
     """What the user said about one slice, in a form that can be compared."""
     mask = plan.masks.get(index)
-    drawn = None if mask is None else drawn_key(mask)
+    drawn = None if mask is None else array_key(mask)
     return plan.points.get(index, ()), drawn, plan.rectangle(index)
 
 
-def drawn_key(mask: np.ndarray) -> bytes:
-    """A drawn mask in a form that can be compared."""
-    return hashlib.blake2b(mask.tobytes(), digest_size=16).digest()
+def array_key(array: np.ndarray) -> bytes:
+    """What an array holds, in a form that can be compared."""
+    return hashlib.blake2b(array.tobytes(), digest_size=16).digest()

@@ -80,8 +80,7 @@ class EmbeddedPredictor:
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
-        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        intensities, step = self._on_device(view)
         believed: torch.Tensor | None = None
         for cells, looks in ((GLANCE_CELLS, 1), (self.grid.cells, _LOOKS)):
             shown = resampled(intensities, cells)
@@ -96,20 +95,25 @@ class EmbeddedPredictor:
         coarse, corrector = self.network.coarse, self.network.corrector
         assert coarse is not None
         assert corrector is not None
-        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
-        intensities = torch.from_numpy(view.intensities)[None].to(self._device)
+        intensities, step = self._on_device(view)
         clicks = BoxClicks(
             torch.from_numpy(places.astype(np.float32))[None].to(self._device),
             torch.from_numpy(inside.astype(np.int64))[None].to(self._device),
         )
-        believed = resampled(found.logits[None], coarse.grid_of(intensities).cells)
+        grid = coarse.grid_of(intensities)
+        believed = resampled(found.logits[None], grid.cells)
 
         def look() -> torch.Tensor:
-            regions = RegionBatch.of([intensities[0]], coarse.grid_of(intensities))
+            regions = RegionBatch.of([intensities[0]], grid)
             answer = corrector.correct(coarse, intensities, step, regions, believed, clicks)
-            return obeying(answer, intensities, believed, clicks, coarse.grid_of(intensities))[0]
+            return obeying(answer, intensities, believed, clicks, grid)[0]
 
         return self._alone(look)
+
+    def _on_device(self, view: CoarseView) -> tuple[torch.Tensor, torch.Tensor]:
+        """(1, *cells) intensities and (1,) slice step."""
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        return torch.from_numpy(view.intensities)[None].to(self._device), step
 
     def _alone(self, work: Callable[[], _Item]) -> _Item:
         """What ``work`` gives, computed on one core: the last bits must not depend on how many there are."""

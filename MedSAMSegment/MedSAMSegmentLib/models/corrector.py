@@ -145,9 +145,8 @@ def widest_paths(start: Tensor, width: Tensor) -> Tensor:
             layers, widths = list(reached.unbind(axis)), width.unbind(axis)
             last = len(layers) - 1
             for order in (range(1, last + 1), range(last - 1, -1, -1)):
-                step = 1 if order.step > 0 else -1
                 for number in order:
-                    onwards = torch.minimum(layers[number - step], widths[number])
+                    onwards = torch.minimum(layers[number - order.step], widths[number])
                     layers[number] = torch.maximum(layers[number], onwards)
             reached = torch.stack(layers, dim=axis)
     return reached
@@ -209,16 +208,13 @@ def _rejected_part(believed: Tensor, cells: Tensor, labels: Tensor) -> Tensor:
     rejected = torch.zeros_like(believed, dtype=torch.bool)
     if count < 2:
         return rejected
-    places = [tuple(place) for place in cells.tolist()]
-    held = {parts[place] for place, label in zip(places, labels.tolist(), strict=True) if label == 1}
-    for place, label in zip(places, labels.tolist(), strict=True):
-        number = parts[place]
+    outside, inside = (tuple(cells[labels == label].cpu().numpy().T) for label in (0, 1))
+    for number in set(parts[outside].tolist()) - set(parts[inside].tolist()) - {0}:
         part = parts == number
-        if label != 0 or number == 0 or number in held or part.sum() > _MOST_OF_MASK * mask.sum():
-            continue
-        depth = ndimage.distance_transform_edt(part)
-        if depth[place] >= 0.5 * depth.max():
-            rejected |= torch.from_numpy(part).to(rejected.device)
+        if part.sum() <= _MOST_OF_MASK * mask.sum():
+            depth = ndimage.distance_transform_edt(part)
+            if (depth[outside] >= 0.5 * depth.max()).any():
+                rejected |= torch.from_numpy(part).to(rejected.device)
     return rejected
 
 
