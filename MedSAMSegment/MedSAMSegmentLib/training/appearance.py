@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .anatomy.scene import AnatomyScene
+from .anatomy.tissues import Contrast
 from .fields import Axes, Randomness, SmoothField
 from .scene import AIR, EXTENT, FIRST_TISSUE, LAYER, TARGET, TARGET_INNER, Scene
 
@@ -46,7 +48,13 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(rows, kernel.view(1, 1, 1, -1))[:, 0]
 
 
-def _textured(image: Tensor, tissue: Tensor, scene: Scene, axes: Axes, randomness: Randomness) -> Tensor:
+def _contrast(scene: Scene | AnatomyScene, randomness: Randomness) -> Contrast:
+    if isinstance(scene, AnatomyScene):
+        return scene.contrast(randomness)
+    return Contrast(tissue_intensities(scene, randomness), windowed=False)
+
+
+def _textured(image: Tensor, tissue: Tensor, scene: Scene | AnatomyScene, axes: Axes, randomness: Randomness) -> Tensor:
     """Adds two octaves of tissue-dependent texture and a slow shading (coil sensitivity, beam hardening)."""
     for wavelength in (randomness.log_uniform(0.12, 0.4), randomness.log_uniform(0.4, 1.5)):
         amplitude = randomness.log_uniform(0.004, 0.09) * randomness.rand(scene.tissues).to(image.device)
@@ -85,8 +93,8 @@ def _magnify(image: Tensor, size: int, mode: str) -> Tensor:
     return F.interpolate(image[:, None], size=(size, size), mode=mode, align_corners=False)[:, 0]
 
 
-def _window(image: Tensor, randomness: Randomness) -> Tensor:
-    """The reader's window: clips, scales to [0, 1], sometimes inverted or bent by a gamma curve."""
+def _window(image: Tensor, randomness: Randomness, inverted: float) -> Tensor:
+    """The reader's window: clips, scales to [0, 1], sometimes ``inverted`` or bent by a gamma curve."""
     stride = max(1, image.shape[-1] // 32)
     reference = image[:, ::stride, ::stride].reshape(-1)
     low = float(torch.quantile(reference, randomness.uniform(0.0, 0.12)))
@@ -97,11 +105,11 @@ def _window(image: Tensor, randomness: Randomness) -> Tensor:
     image = ((image - low) / max(high - low, 0.05)).clamp(0.0, 1.0)
     if randomness.chance(0.5):
         image = image ** randomness.log_uniform(0.6, 1.6)
-    return 1.0 - image if randomness.chance(0.5) else image
+    return 1.0 - image if randomness.chance(inverted) else image
 
 
 def render(
-    scene: Scene, axes: Axes, slice_step: float, size: int, looks: int, randomness: Randomness
+    scene: Scene | AnatomyScene, axes: Axes, slice_step: float, size: int, looks: int, randomness: Randomness
 ) -> tuple[list[Tensor], Tensor]:
     """Images in [0, 1] and the target's mask, (slices, size, size) float32.
 
@@ -124,13 +132,14 @@ def render(
     mask = (_magnify(mask, size, "bilinear") > 0).float()
     images = []
     for _ in range(looks):
-        means = tissue_intensities(scene, randomness).to(tissue.device)
-        image = _textured(means[tissue], tissue, scene, axes, randomness)
+        contrast = _contrast(scene, randomness)
+        image = _textured(contrast.means.to(tissue.device)[tissue], tissue, scene, axes, randomness)
         if sub_slices > 1:
             image = image.unflatten(0, (-1, sub_slices)).mean(1)
         native = min(native_size(size, randomness), tissue.shape[-1])
         image = _acquire(image, native, randomness)
         if native < size:
             image = _magnify(image, size, "bilinear" if randomness.chance(0.8) else "bicubic")
-        images.append(_window(image, randomness))
+        inverted = 0.1 if isinstance(scene, AnatomyScene) else 0.5
+        images.append(image.clamp(0.0, 1.0) if contrast.windowed else _window(image, randomness, inverted))
     return images, mask

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .anatomy.scene import AnatomyScene
 from .appearance import native_size, render
-from .fields import Randomness
+from .fields import Axes, Randomness
 from .scene import Scene
-
-SURVEY = 30
-SURVEY_EXTENT = 1.9
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,18 @@ def _extent_along(level: Tensor, axis: Tensor, dimension: int) -> tuple[float, f
     return low, high
 
 
-def _survey(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor] | None:
+def survey(scene: Scene | AnatomyScene, device: torch.device) -> tuple[Tensor, Tensor] | None:
     """Bounding box of the target, (low, high) in the order x, y, z; None if it is too small or leaves the survey."""
-    axis = torch.linspace(-SURVEY_EXTENT, SURVEY_EXTENT, SURVEY, device=device)
-    level = scene.target_level((axis, axis, axis))
+    axes = _on(device, scene.survey_axes())
+    level = scene.target_level(axes)
     edges = [level[[0, -1]], level[:, [0, -1]], level[:, :, [0, -1]]]
     if int((level > 0).sum()) < 16 or any(bool((edge > 0).any()) for edge in edges):
         return None
-    return _bounds(level, (axis, axis, axis))
+    return _bounds(level, axes)
+
+
+def _on(device: torch.device, axes: Axes) -> Axes:
+    return axes[0].to(device), axes[1].to(device), axes[2].to(device)
 
 
 def _bounds(level: Tensor, axes: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor] | None:
@@ -103,13 +105,13 @@ def random_target(randomness: Randomness, device: torch.device) -> tuple[Scene, 
     """A random anatomy with the bounding box of its target, (low, high) in the order x, y, z."""
     while True:
         scene = Scene.random(randomness)
-        bounds = _survey(scene, device)
+        bounds = survey(scene, device)
         if bounds is not None and float((bounds[1] - bounds[0]).min()) > 0.12:
             return scene, bounds
 
 
 def truncate(
-    scene: Scene, bounds: tuple[Tensor, Tensor], randomness: Randomness, device: torch.device
+    scene: Scene | AnatomyScene, bounds: tuple[Tensor, Tensor], randomness: Randomness, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The scan, or the convention of the label, ends before the object does (a cord, a vessel, a cut organ).
 
@@ -126,9 +128,8 @@ def truncate(
     if randomness.chance(0.4):
         middle, half = (z_low + z_high) / 2, length * randomness.uniform(0.12, 0.3)
         z_low, z_high = max(z_low, middle - half), min(z_high, middle + half)
-    axis = torch.linspace(-SURVEY_EXTENT, SURVEY_EXTENT, SURVEY, device=device)
-    part = torch.linspace(z_low, z_high, SURVEY // 2, device=device)
-    left = _bounds(scene.target_level((part, axis, axis)), (part, axis, axis))
+    axes = _on(device, scene.survey_axes((z_low, z_high)))
+    left = _bounds(scene.target_level(axes), axes)
     if left is not None:
         low, high = left
     low[2], high[2] = z_low, z_high
@@ -171,9 +172,9 @@ def _crop(
             box_high[2] += randomness.integer(-reach if depth > 2 * reach + 1 else 0, reach) * step
     else:
         # A tight box on voxels ends at the pixel edges just outside the object.
-        pixel = half[:2].max() * 2.0 / randomness.log_uniform(8.0, 128.0)
-        box_low[:2] -= pixel * randomness.rand(2)
-        box_high[:2] += pixel * randomness.rand(2)
+        native_pixel = half[:2].max() * 2.0 / randomness.log_uniform(8.0, 128.0)
+        box_low[:2] -= native_pixel * randomness.rand(2)
+        box_high[:2] += native_pixel * randomness.rand(2)
     box_centre, box_half = (box_low + box_high) / 2, (box_high - box_low) / 2
 
     side = float(box_half[:2].max()) * 2.0 * randomness.uniform(1.3, 2.0)

@@ -18,6 +18,9 @@ from .shapes import FAMILIES, Level, random_solid, random_tube
 EXTENT = 3.4
 """Half-width of the cube in which a scene is defined; the target spans about [-1, 1]."""
 
+SURVEY, SURVEY_EXTENT = 30, 1.9
+"""Cells along every axis of the grid on which a target is looked for, and half its width."""
+
 TARGET = 0
 TARGET_INNER = 1
 LAYER = 2
@@ -141,6 +144,11 @@ class Scene:
         if self.roughness_strength:
             level = level.add_(self.roughness.on_grid(axes).flatten(), alpha=self.roughness_strength)
         return level
+
+    def survey_axes(self, along_z: tuple[float, float] | None = None) -> Axes:
+        """A grid (z, y, x) that holds the whole target, or the part of it between two z."""
+        axis = torch.linspace(-SURVEY_EXTENT, SURVEY_EXTENT, SURVEY)
+        return (axis if along_z is None else torch.linspace(*along_z, SURVEY // 2)), axis, axis
 
     def target_level(self, axes: Axes) -> Tensor:
         """Level function of the target alone on a grid (z, y, x): positive inside."""

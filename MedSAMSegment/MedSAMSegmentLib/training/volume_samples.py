@@ -14,15 +14,23 @@ from torch import Tensor
 
 from ..models.box_regions import RegionBatch
 from ..models.coarse import CoarseGrid
+from .anatomy.bodies import random_anatomy
+from .anatomy.scene import AnatomyScene
 from .appearance import native_size, render
 from .fields import Randomness
-from .samples import field_of_view, random_target, truncate
+from .samples import field_of_view, random_target, survey, truncate
 from .scene import Scene
 
 _JITTER = 0.4
 
+# How often the target is part of a computed body, and how wide it is at least, half its length being 1.
+_BODIES, _THINNEST = 0.6, 0.04
+
 # Targets that fill more of their box than this are taken the less often the more they fill, but at least so often.
 _LITTLE, _LEAST_CHANCE, _SURVEY = 0.2, 0.6, 16
+
+# Fewer cells of the object than this are left where a scan ends inside of it: another one is taken.
+_LEAST_CELLS = 30.0
 
 # How many cells of a layer tell whether the object is in it, and how much that counts beside the voxels.
 _SUREST, _PRESENCE = 4, 0.5
@@ -56,11 +64,16 @@ def _drawn(low: float, high: float, snap: float, randomness: Randomness, careles
     return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
 
 
-def _target(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[Tensor, Tensor]]:
-    """A random anatomy with its target's bounding box; of targets that fill much of it, some are passed over.
+def _target(randomness: Randomness, device: torch.device) -> tuple[Scene | AnatomyScene, tuple[Tensor, Tensor]]:
+    """A computed body or random shapes with the target's bounding box; of targets that fill it, some are passed over.
 
     Round solids are easily learned; thin, bent or branched objects are not.
     """
+    while randomness.chance(_BODIES):
+        body = random_anatomy(randomness)
+        bounds = survey(body, device)
+        if bounds is not None and float((bounds[1] - bounds[0]).min()) > _THINNEST:
+            return body, bounds
     while True:
         scene, (low, high) = random_target(randomness, device)
         x, y, z = (low[axis] + (high[axis] - low[axis]) * (torch.arange(_SURVEY) + 0.5) / _SURVEY for axis in range(3))
@@ -70,12 +83,20 @@ def _target(randomness: Randomness, device: torch.device) -> tuple[Scene, tuple[
             return scene, (low, high)
 
 
+def _truncation(scene: Scene | AnatomyScene, bounds: tuple[Tensor, Tensor]) -> float:
+    """How often a scan, or a label, ends before the target does: long vessels, cords and muscles mostly."""
+    if isinstance(scene, Scene):
+        return 0.25
+    across, along = float((bounds[1] - bounds[0])[:2].max()), float((bounds[1] - bounds[0])[2])
+    return 0.7 if along > 2.5 * across else 0.3
+
+
 def make_volume_samples(
     randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device
 ) -> list[dict[str, Tensor]]:
     """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`."""
     scene, bounds = _target(randomness, device)
-    truncated = randomness.chance(0.25)
+    truncated = randomness.chance(_truncation(scene, bounds))
     low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
     z_low, z_high = float(low[2]), float(high[2])
     scan_ends = truncated and randomness.chance(0.6)
@@ -128,6 +149,8 @@ def make_volume_samples(
     if step > cell_depth:
         images = [_between(image, position - numbers[0]) for image in images]
         mask = _between(mask, position - numbers[0])
+    if float(mask.sum()) < _LEAST_CELLS:
+        return make_volume_samples(randomness, grid, looks, device)
     slice_step = torch.tensor(step / max((box[2][1] - box[2][0]) / 2, 1e-3), device=device)
     return [{"intensities": image, "masks": mask, "slice_step": slice_step} for image in images]
 
@@ -141,7 +164,7 @@ def _between(slices: Tensor, position: Tensor) -> Tensor:
 
 
 def make_volume_batch(
-    seed: int, step: int, count: int, grid: CoarseGrid, device: torch.device | str = "cpu", looks: int = 1
+    seed: int, step: int, count: int, grid: CoarseGrid, device: torch.device | str = "cpu", looks: int = 2
 ) -> VolumeBatch:
     """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
     device = torch.device(device)
