@@ -103,7 +103,7 @@ class CoarseMask:
         logits, seen = self.logits, torch.ones_like(self.logits, dtype=torch.bool)
         for number, axis in enumerate(self.axes):
             at = (shift[axis] + self.grid.place(number).double().numpy() * scale[axis]) / self.grid.reach
-            logits = _along(logits, number, at)
+            logits = _Places.of(at, logits.shape[number], logits.device).along(logits, number)
             shape = [-1 if each == number else 1 for each in range(3)]
             seen &= torch.from_numpy(np.abs(at) <= 1.0).to(seen.device).view(shape)
         return replace(self, logits=logits.masked_fill(~seen, _NOTHING_LOGIT), box=box)
@@ -172,15 +172,17 @@ class CoarseMask:
         rows = (coordinates.origin[height] + centres * coordinates.per_v[height]) / reach
         columns = (coordinates.origin[width] + centres * coordinates.per_u[width]) / reach
         first, step = coordinates.origin[depth] / reach, coordinates.per_slice[depth] / reach
-        device = self.logits.device
-        planes = _along(_along(self.logits, 1, rows), 2, columns)
+        logits, device = self.logits, self.logits.device
+        across = _Places.of(rows, logits.shape[1], device), _Places.of(columns, logits.shape[2], device)
         nothing = torch.from_numpy((np.abs(rows) > 1.0)[:, None] | (np.abs(columns) > 1.0)[None, :]).to(device)
 
         def on_slice(slices_up: int) -> torch.Tensor:
             at = first + slices_up * step
             if abs(at) > 1.0:
-                return planes.new_full((size, size), _NOTHING_LOGIT)
-            return _along(planes, 0, np.array([at]))[0].masked_fill_(nothing, _NOTHING_LOGIT)
+                return logits.new_full((size, size), _NOTHING_LOGIT)
+            # A layer at a time is so small that no second core is waited for.
+            layer = _Places.of(np.array([at]), len(logits), device).along(logits, 0)[0]
+            return across[1].along(across[0].along(layer, 0), 1).masked_fill_(nothing, _NOTHING_LOGIT)
 
         return on_slice
 
@@ -224,18 +226,30 @@ class CorrectsBox(SeesBox, Protocol):
         ...
 
 
-def _along(values: torch.Tensor, axis: int, at: np.ndarray) -> torch.Tensor:
-    """Linear interpolation along one axis at places from -1 to 1 over all its cells.
+@dataclass(frozen=True)
+class _Places:
+    """Where values are read along an axis.
 
-    Beyond the outermost cells' centres their values go on.
+    Attributes:
+        before: (n,) the cells before the places.
+        part: (n,) how far from there to the next.
     """
-    count = values.shape[axis]
-    place = np.clip(((at + 1.0) * count - 1.0) / 2.0, 0.0, count - 1.0)
-    cell = np.minimum(place.astype(np.int64), count - 2)
-    part = torch.from_numpy((place - cell).astype(np.float32)).to(values.device)
-    before = torch.from_numpy(cell).to(values.device)
-    shape = [-1 if each == axis else 1 for each in range(values.ndim)]
-    return torch.lerp(values.index_select(axis, before), values.index_select(axis, before + 1), part.view(shape))
+
+    before: torch.Tensor
+    part: torch.Tensor
+
+    @classmethod
+    def of(cls, at: np.ndarray, count: int, device: torch.device) -> _Places:
+        """Places from -1 to 1 over all cells; beyond the outermost cells' centres their values go on."""
+        place = np.clip(((at + 1.0) * count - 1.0) / 2.0, 0.0, count - 1.0)
+        before = np.minimum(place.astype(np.int64), count - 2)
+        part = (place - before).astype(np.float32)
+        return cls(torch.from_numpy(before).to(device), torch.from_numpy(part).to(device))
+
+    def along(self, values: torch.Tensor, axis: int) -> torch.Tensor:
+        """Linear interpolation along one axis."""
+        part = self.part.view([-1 if each == axis else 1 for each in range(values.ndim)])
+        return torch.lerp(values.index_select(axis, self.before), values.index_select(axis, self.before + 1), part)
 
 
 def _beside(changed: np.ndarray, cells: np.ndarray) -> np.ndarray:
