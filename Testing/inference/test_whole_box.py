@@ -66,8 +66,6 @@ def test_the_slice_axis_of_the_grid_is_the_one_slices_are_stacked_along():
         assert abs(stacked @ geometry.direction[:, 2]) == pytest.approx(1.0)
         depth = box.size[view.axes[0]]
         assert view.slice_step == pytest.approx(geometry.spacing[2] / (depth / 2))
-        # However its axes are numbered, the box is as large along the slices, the rows and the columns.
-        assert view.measures == pytest.approx((view.slice_step, *np.asarray(SCENE.box.size)[[2, 1, 0]]))
 
 
 def test_a_network_that_revises_works_out_every_slice_from_what_was_found_on_it_and_beside_it():
@@ -175,12 +173,12 @@ def test_the_embedded_network_glances_and_looks_again_with_what_it_believed_in_m
     assert glance.logits.numel() < predictor.grid.cells[0] * predictor.grid.cells[1] * predictor.grid.cells[2] / 3
     assert len(looks) > 1
     coarse, image = predictor.network.coarse, torch.from_numpy(view.intensities)[None]
-    measures, regions = torch.tensor([view.measures]), coarse.find_regions(image)
+    step, regions = torch.tensor([view.slice_step]), coarse.find_regions(image)
     believed = torch.nn.functional.interpolate(glance.logits[None, None], predictor.grid.cells, mode="trilinear")[0]
     for look in looks:
         assert look.grid == predictor.grid
         with torch.inference_mode():
-            believed = coarse(image, measures, regions, believed)
+            believed = coarse(image, step, regions, believed)
         torch.testing.assert_close(look.logits, believed[0])
 
 

@@ -82,16 +82,16 @@ def test_a_mirrored_box_has_the_mirrored_regions():
 def test_regions_reach_the_mask_and_a_network_without_them_needs_none():
     torch.manual_seed(0)
     image = torch.from_numpy(pictured(bent_tube()))[None]
-    measures = torch.tensor([[0.1, 40.0, 30.0, 60.0]])
+    step = torch.tensor([0.1])
     network = CoarseNetwork((8, 16, 16, 16)).eval()
     torch.nn.init.normal_(network.head.weight)
     with torch.no_grad():
         regions = network.find_regions(image)
-        untrained = network(image, measures, regions)
+        untrained = network(image, step, regions)
         torch.nn.init.normal_(network.region_stem.weight)
-        assert not torch.allclose(network(image, measures, regions), untrained)
+        assert not torch.allclose(network(image, step, regions), untrained)
         with pytest.raises(ValueError, match="regions"):
-            network(image, measures, None)
+            network(image, step, None)
         plain = CoarseNetwork((8, 16, 16, 16), regions=False).eval()
         assert plain.find_regions(image) is None
-        assert plain(image, measures, None).shape == image.shape
+        assert plain(image, step, None).shape == image.shape

@@ -8,7 +8,6 @@ from MedSAMSegmentLib.models.coarse import CoarseGrid, CoarseNetwork, box_prior
 from torch import Tensor
 
 GRID = CoarseGrid((16, 24, 24))
-MEASURES = torch.tensor([[0.1, 40.0, 30.0, 60.0]])
 
 
 def overlap(logits: Tensor, truth: Tensor) -> float:
@@ -36,8 +35,8 @@ def test_evidence_that_begins_with_a_rough_mask_finds_the_grey_values_of_an_obje
     network = CoarseNetwork((8, 8), GRID, regions=False).eval()
     half = truth & (GRID.places()[2] < 0.6)
     with torch.no_grad():
-        first = network(image, MEASURES, None)
-        second = network(image, MEASURES, None, torch.where(half, 4.0, -4.0)[None])
+        first = network(image, torch.tensor([0.1]), None)
+        second = network(image, torch.tensor([0.1]), None, torch.where(half, 4.0, -4.0)[None])
     assert overlap(first[0], truth) < 0.4
     assert overlap(second[0], truth) > overlap(first[0], truth) + 0.3
 
@@ -48,25 +47,6 @@ def test_believing_what_is_expected_of_any_box_changes_nothing(corner: tuple[Ten
     for weight in (network.head.weight, network.belief_stem.weight):
         torch.nn.init.normal_(weight)
     with torch.no_grad():
-        first = network(image, MEASURES, None)
-        torch.testing.assert_close(network(image, MEASURES, None, box_prior(GRID)[None]), first)
-        assert not torch.allclose(network(image, MEASURES, None, 8.0 * truth[None] - 4.0), first)
-
-
-def test_it_is_told_how_large_the_box_is(corner: tuple[Tensor, Tensor]) -> None:
-    image, _ = corner
-    torch.manual_seed(0)
-    told, not_told = CoarseNetwork((8, 8), GRID, regions=False), CoarseNetwork((8, 8), GRID, regions=False, sizes=False)
-    for network in (told, not_told):
-        torch.nn.init.normal_(network.head.weight)
-    assert told.size_encoder is not None
-    larger = MEASURES * torch.tensor([1.0, 4.0, 4.0, 4.0])
-    with torch.no_grad():
-        # Before it has learned what sizes mean, they mean nothing.
-        torch.testing.assert_close(told(image, larger, None), told(image, MEASURES, None))
-        torch.nn.init.normal_(told.size_encoder.outer.weight)
-        assert not torch.allclose(told(image, larger, None), told(image, MEASURES, None))
-        torch.testing.assert_close(not_told(image, larger, None), not_told(image, MEASURES, None))
-        # However long or short, the answer stays finite.
-        for size in (1e-6, 1e6):
-            assert bool(torch.isfinite(told(image, torch.tensor([[0.1, size, size, size]]), None)).all())
+        first = network(image, torch.tensor([0.1]), None)
+        torch.testing.assert_close(network(image, torch.tensor([0.1]), None, box_prior(GRID)[None]), first)
+        assert not torch.allclose(network(image, torch.tensor([0.1]), None, 8.0 * truth[None] - 4.0), first)

@@ -114,16 +114,16 @@ def test_before_it_has_learned_anything_it_looks_as_the_network_that_it_corrects
     torch.nn.init.normal_(coarse.head.weight)
     corrector = CorrectingNetwork((8, 16, 16), GRID).eval()
     corrector.load_state_dict(coarse.state_dict(), strict=False)
-    image, measures = two_bodies(), torch.tensor([[0.3, 40.0, 30.0, 60.0]])
+    image, step = two_bodies(), torch.tensor([0.3])
     regions = coarse.find_regions(image)
     with torch.no_grad():
-        believed = coarse(image, measures, regions)
+        believed = coarse(image, step, regions)
         nothing = clicks(LEFT, labels=(-1,))
         torch.testing.assert_close(
-            corrector.correct(coarse, image, measures, regions, believed, nothing),
-            coarse(image, measures, regions, believed),
+            corrector.correct(coarse, image, step, regions, believed, nothing),
+            coarse(image, step, regions, believed),
         )
-        corrected = corrector.correct(coarse, image, measures, regions, believed, clicks(LEFT, RIGHT, labels=(1, 0)))
+        corrected = corrector.correct(coarse, image, step, regions, believed, clicks(LEFT, RIGHT, labels=(1, 0)))
     assert corrected[0, 4, 8, 4] > believed[0, 4, 8, 4] and corrected[0, 4, 8, 11] < believed[0, 4, 8, 11]
 
 
@@ -170,9 +170,9 @@ def test_a_part_that_is_trimmed_at_its_border_stays():
 def test_learning_from_clicks_leaves_the_corrected_network_alone():
     coarse, corrector = CoarseNetwork((8, 16, 16), GRID), CorrectingNetwork((8, 16, 16), GRID)
     torch.nn.init.normal_(corrector.head.weight)
-    image, measures = two_bodies(), torch.tensor([[0.3, 40.0, 30.0, 60.0]])
+    image, step = two_bodies(), torch.tensor([0.3])
     regions = coarse.find_regions(image)
-    believed = coarse(image, measures, regions).detach()
-    corrector.correct(coarse, image, measures, regions, believed, clicks(LEFT, labels=(1,))).sum().backward()
+    believed = coarse(image, step, regions).detach()
+    corrector.correct(coarse, image, step, regions, believed, clicks(LEFT, labels=(1,))).sum().backward()
     assert corrector.click_stem.weight.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in coarse.parameters())

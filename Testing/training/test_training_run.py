@@ -25,7 +25,6 @@ SMALL = {
     "coarse_channels": (4, 8, 8),
     "coarse_regions": True,
     "coarse_looks_again": True,
-    "coarse_sizes": True,
 }
 
 

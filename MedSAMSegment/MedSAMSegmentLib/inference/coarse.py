@@ -54,12 +54,6 @@ class CoarseView:
     axes: tuple[int, int, int]
     box: OrientedBox
 
-    @property
-    def measures(self) -> tuple[float, float, float, float]:
-        """The slice step, then the box's size in mm along the grid's slices, rows and columns."""
-        depth, height, width = (float(self.box.size[axis]) for axis in self.axes)
-        return self.slice_step, depth, height, width
-
 
 @dataclass(frozen=True)
 class Click:

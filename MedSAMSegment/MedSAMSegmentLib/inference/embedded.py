@@ -80,11 +80,11 @@ class EmbeddedPredictor:
         coarse = self.network.coarse
         assert coarse is not None
         assert self.grid is not None
-        intensities, measures = self._on_device(view)
+        intensities, step = self._on_device(view)
         believed: torch.Tensor | None = None
         for cells, looks in ((GLANCE_CELLS, 1), (self.grid.cells, _LOOKS)):
             shown = resampled(intensities, cells)
-            seen = self._alone(partial(_seen, coarse, shown, measures))
+            seen = self._alone(partial(_seen, coarse, shown, step))
             believed = None if believed is None else resampled(believed, cells)
             for _ in range(looks):
                 believed = self._alone(partial(coarse.look, seen, believed))
@@ -95,7 +95,7 @@ class EmbeddedPredictor:
         coarse, corrector = self.network.coarse, self.network.corrector
         assert coarse is not None
         assert corrector is not None
-        intensities, measures = self._on_device(view)
+        intensities, step = self._on_device(view)
         clicks = BoxClicks(
             torch.from_numpy(places.astype(np.float32))[None].to(self._device),
             torch.from_numpy(inside.astype(np.int64))[None].to(self._device),
@@ -105,15 +105,15 @@ class EmbeddedPredictor:
 
         def look() -> torch.Tensor:
             regions = RegionBatch.of([intensities[0]], grid)
-            answer = corrector.correct(coarse, intensities, measures, regions, believed, clicks)
+            answer = corrector.correct(coarse, intensities, step, regions, believed, clicks)
             return obeying(answer, intensities, believed, clicks, grid)[0]
 
         return self._alone(look)
 
     def _on_device(self, view: CoarseView) -> tuple[torch.Tensor, torch.Tensor]:
-        """(1, *cells) intensities and (1, 4) measures."""
-        measures = torch.tensor([view.measures], device=self._device, dtype=torch.float32)
-        return torch.from_numpy(view.intensities)[None].to(self._device), measures
+        """(1, *cells) intensities and (1,) slice step."""
+        step = torch.tensor([view.slice_step], device=self._device, dtype=torch.float32)
+        return torch.from_numpy(view.intensities)[None].to(self._device), step
 
     def _alone(self, work: Callable[[], _Item]) -> _Item:
         """What ``work`` gives, computed on one core: the last bits must not depend on how many there are."""
@@ -227,8 +227,8 @@ class EmbeddedPredictor:
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
 
 
-def _seen(coarse: CoarseNetwork, intensities: torch.Tensor, measures: torch.Tensor) -> SeenBox:
-    return coarse.see(intensities, measures, coarse.find_regions(intensities))
+def _seen(coarse: CoarseNetwork, intensities: torch.Tensor, step: torch.Tensor) -> SeenBox:
+    return coarse.see(intensities, step, coarse.find_regions(intensities))
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

@@ -20,7 +20,7 @@ glance, on a coarser grid, as somebody waits for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,11 +42,6 @@ _BINS, _ROUNDS = 32, 3
 
 GLANCE_CELLS = (16, 24, 24)
 """The grid of the first look, which takes a third of the time."""
-
-# A box of this size (mm) is neither small nor large, and logarithms of sizes go that far to either side.
-_USUAL_SIZE, _FURTHEST = 50.0, 3.0
-
-_SIZE_FEATURES = 64
 
 # Evidence is computed from the image as it is and from the smoothed one.
 _EVIDENCE = 2
@@ -191,37 +186,11 @@ class SeenBox:
         images: (B, 2, *cells) intensities as they are and smoothed.
         prior: (1, *cells) logits, see :func:`box_prior`.
         features: (B, C, *cells) what the first layer makes of everything but the evidence and what was believed.
-        sizes: (B, C', 1, 1, 1) what the box's size adds before and after the deepest stage; None where the network is
-            not told.
     """
 
     images: Tensor
     prior: Tensor
     features: Tensor
-    sizes: tuple[Tensor, Tensor] | None = None
-
-
-class SizeEncoder(nn.Module):
-    """A box's size in millimetres -> what to add to features before and after the deepest stage.
-
-    Every box is stretched to the same grid; how large it really is, and how long for its width, tells much about what
-    it was drawn round.
-    """
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.widths = (before, after)
-        self.inner = nn.Linear(3, _SIZE_FEATURES)
-        self.outer = nn.Linear(_SIZE_FEATURES, before + after)
-        # A network that was trained without goes on from what it knows.
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
-
-    def forward(self, millimetres: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3) along slices, rows and columns -> (B, before, 1, 1, 1) and (B, after, 1, 1, 1)."""
-        size = (millimetres.clamp(min=1e-3) / _USUAL_SIZE).log().clamp(-_FURTHEST, _FURTHEST)
-        before, after = self.outer(F.relu(self.inner(size)))[..., None, None, None].split(self.widths, dim=1)
-        return before, after
 
 
 class CoarseNetwork(nn.Module):
@@ -232,7 +201,6 @@ class CoarseNetwork(nn.Module):
         grid: the cells; each number must be divisible by 2 ** (levels - 1).
         regions: whether it is told of regions that fit the box.
         looks_again: whether it is shown what it believed before; otherwise only the evidence begins with that.
-        sizes: whether it is told how large boxes are.
     """
 
     def __init__(
@@ -241,7 +209,6 @@ class CoarseNetwork(nn.Module):
         grid: CoarseGrid | None = None,
         regions: bool = True,
         looks_again: bool = True,
-        sizes: bool = True,
     ) -> None:
         super().__init__()
         self.grid = CoarseGrid() if grid is None else grid
@@ -258,7 +225,6 @@ class CoarseNetwork(nn.Module):
             if added is not None:
                 # A network that was trained without goes on from what it knows.
                 nn.init.zeros_(added.weight)
-        self.size_encoder = SizeEncoder(*channels[-2:]) if sizes else None
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(
             nn.Sequential(Convolution3d(fine, deep, 2, stride=2, bias=False), *norm_relu(deep), block)
@@ -280,23 +246,23 @@ class CoarseNetwork(nn.Module):
         return replace(self.grid, cells=(intensities.shape[1], intensities.shape[2], intensities.shape[3]))
 
     def forward(
-        self, intensities: Tensor, measures: Tensor, regions: RegionBatch | None, believed: Tensor | None = None
+        self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None, believed: Tensor | None = None
     ) -> Tensor:
         """Where the object is: one look at boxes, see :meth:`see` and :meth:`look`."""
-        return self.look(self.see(intensities, measures, regions), believed)
+        return self.look(self.see(intensities, slice_step, regions), believed)
 
-    def see(self, intensities: Tensor, measures: Tensor, regions: RegionBatch | None) -> SeenBox:
+    def see(self, intensities: Tensor, slice_step: Tensor, regions: RegionBatch | None) -> SeenBox:
         """Boxes, ready to be looked at.
 
         Args:
             intensities: (B, *cells) windowed to [0, 1]; the grid may be finer or coarser than the network's own.
-            measures: (B, 4) distance between the scan's slices over half the box's depth (how finely the grid's slice
-                axis was really seen), then the box's size along slices, rows and columns in mm.
+            slice_step: (B,) distance between the scan's slices over half the box's depth: how finely the grid's
+                slice axis was really seen.
             regions: from :meth:`find_regions`.
         """
         grid = self.grid_of(intensities)
         place = grid.places().to(intensities).expand(len(intensities), -1, -1, -1, -1)
-        step = measures[:, 0].clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
+        step = slice_step.clamp(0.0, 2.0).view(-1, 1, 1, 1, 1).expand(-1, 1, *intensities.shape[1:])
         smooth = smoothed(intensities)
         inputs = [((intensities - INTENSITY_MEAN) / INTENSITY_SCALE)[:, None], place, step]
         weights = [self.stem[0].weight[:, :1], self.stem[0].weight[:, 1 + _EVIDENCE :]]
@@ -307,9 +273,7 @@ class CoarseNetwork(nn.Module):
             inputs += [self.region_scorer.maps(regions), around]
             weights.append(self.region_stem.weight)
         features = _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1))
-        sizes = None if self.size_encoder is None else self.size_encoder(measures[:, 1:])
-        prior = box_prior(grid).to(intensities)[None]
-        return SeenBox(torch.stack([intensities, smooth], dim=1), prior, features, sizes)
+        return SeenBox(torch.stack([intensities, smooth], dim=1), box_prior(grid).to(intensities)[None], features)
 
     def look(self, seen: SeenBox, believed: Tensor | None = None) -> Tensor:
         """Where the object is.
@@ -324,7 +288,7 @@ class CoarseNetwork(nn.Module):
         before = seen.prior if believed is None else believed
         evidence = self.evidence(seen, before)
         x = self.begun(seen, evidence, None if believed is None else before)
-        return self.finished(x, self.down, seen.sizes) + said_already(seen.prior, evidence)
+        return self.finished(x, self.down) + said_already(seen.prior, evidence)
 
     @staticmethod
     def evidence(seen: SeenBox, before: Tensor) -> Tensor:
@@ -339,26 +303,15 @@ class CoarseNetwork(nn.Module):
             weights.append(self.belief_stem.weight)
         return _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
 
-    def finished(
-        self, x: Tensor, down: Sequence[Callable[[Tensor], Tensor]], sizes: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        """(B, *cells) what the network adds to what the evidence says.
-
-        Args:
-            x: from :meth:`begun`.
-            down: stages, each of which halves the grid.
-            sizes: see :class:`SeenBox`.
-        """
+    def finished(self, x: Tensor, down: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
+        """(B, *cells) what the network adds to what the evidence says; every stage of ``down`` halves the grid."""
         for layer in self.stem[1:]:
             x = layer(x)
-        levels = []
-        for stage in down[:-1]:
-            levels.append(x)
+        levels = [x]
+        for stage in down:
             x = stage(x)
-        levels.append(x)
-        x = down[-1](x if sizes is None else x + sizes[0])
-        if sizes is not None:
-            x = x + sizes[1]
+            levels.append(x)
+        levels.pop()
         for enlarge, refine in zip(self.up, self.refine, strict=True):
             x = refine(enlarge(x).add_(levels.pop()))
         return self.head(x)[:, 0]

@@ -222,13 +222,11 @@ class CorrectingNetwork(CoarseNetwork):
     """A coarse network that is told of clicks; its deepest stage is that of the network it corrects.
 
     Args:
-        channels, grid, sizes: those of the network it corrects.
+        channels, grid: those of the network it corrects.
     """
 
-    def __init__(
-        self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None, sizes: bool = True
-    ) -> None:
-        super().__init__(channels, grid, regions=True, looks_again=True, sizes=sizes)
+    def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
+        super().__init__(channels, grid, regions=True, looks_again=True)
         self.down = self.down[:-1]
         self.click_stem = Convolution3d(2 * _MAPS + _AFRESH, channels[0], 3, padding=1, bias=False)
         nn.init.zeros_(self.click_stem.weight)
@@ -242,7 +240,7 @@ class CorrectingNetwork(CoarseNetwork):
         self,
         coarse: CoarseNetwork,
         intensities: Tensor,
-        measures: Tensor,
+        slice_step: Tensor,
         regions: RegionBatch,
         believed: Tensor,
         clicks: BoxClicks,
@@ -251,7 +249,7 @@ class CorrectingNetwork(CoarseNetwork):
 
         Args:
             coarse: the network that is corrected; it learns nothing from this.
-            intensities, measures, regions: see :meth:`CoarseNetwork.see`.
+            intensities, slice_step, regions: see :meth:`CoarseNetwork.see`.
             believed: (B, *cells) logits of the mask.
             clicks: all there are in these boxes.
 
@@ -260,17 +258,17 @@ class CorrectingNetwork(CoarseNetwork):
         """
         grid = self.grid_of(intensities)
         regions = consistent_regions(regions, clicks, grid)
-        seen = self.see(intensities, measures, regions)
+        seen = self.see(intensities, slice_step, regions)
         maps = click_maps(seen.images[:, 1], believed, clicks, grid)
         clicked = _CLICKED * (maps[:, 0] - maps[:, _MAPS])
         with torch.no_grad():
-            afresh = _afresh(coarse, coarse.see(intensities, measures, regions), maps, clicked)
+            afresh = _afresh(coarse, coarse.see(intensities, slice_step, regions), maps, clicked)
         said = torch.cat([maps, afresh], dim=1)
         evidence = self.evidence(seen, believed + 2.0 * clicked)
         x = self.begun(seen, evidence, believed).add(self.click_stem(said))
         deepest, weights = coarse.down[-1], {name: w.detach() for name, w in coarse.down[-1].named_parameters()}
         down = [*self.down, lambda x: torch.func.functional_call(deepest, weights, x)]
-        return self.finished(x, down, seen.sizes) + said_already(seen.prior, evidence) + self.click_head(said)[:, 0]
+        return self.finished(x, down) + said_already(seen.prior, evidence) + self.click_head(said)[:, 0]
 
 
 def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor) -> Tensor:
@@ -283,7 +281,6 @@ def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor)
     not_near, not_far, _, not_path, _ = maps[:, _MAPS:].unbind(dim=1)
     inside, outside = path * far.sqrt() + near, not_path * not_far.sqrt() + not_near
     evidence = coarse.evidence(seen, 0.5 * seen.prior + 2.0 * _CLICKED * (inside - outside))
-    found = coarse.finished(coarse.begun(seen, evidence, None), coarse.down, seen.sizes)
-    found = found + said_already(seen.prior, evidence)
+    found = coarse.finished(coarse.begun(seen, evidence, None), coarse.down) + said_already(seen.prior, evidence)
     mask = (found + clicked).sigmoid() - seen.prior.sigmoid()
     return torch.cat([evidence.clamp(-4.0, 4.0) / 2.0, mask[:, None]], dim=1)

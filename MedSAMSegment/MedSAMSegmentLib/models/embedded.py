@@ -206,7 +206,6 @@ def build_embedded(
     coarse_channels: Sequence[int] | None = None,
     coarse_regions: bool = False,
     coarse_looks_again: bool = False,
-    coarse_sizes: bool = False,
     coarse_corrects: bool = False,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
@@ -217,10 +216,8 @@ def build_embedded(
     encoder = ImageEncoder(trunk, neck, dim, discard=levels - 3)
     coarse = corrector = None
     if coarse_channels:
-        coarse = CoarseNetwork(
-            coarse_channels, regions=coarse_regions, looks_again=coarse_looks_again, sizes=coarse_sizes
-        )
-        corrector = CorrectingNetwork(coarse_channels, sizes=coarse_sizes) if coarse_corrects else None
+        coarse = CoarseNetwork(coarse_channels, regions=coarse_regions, looks_again=coarse_looks_again)
+        corrector = CorrectingNetwork(coarse_channels) if coarse_corrects else None
     return EmbeddedNetwork(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
         coarse=coarse,

@@ -68,7 +68,7 @@ def correction_step(network: EmbeddedNetwork, batch: VolumeBatch, randomness: Ra
             believed = corrector.correct(
                 coarse,
                 batch.intensities,
-                batch.measures,
+                batch.slice_step,
                 batch.regions,
                 believed,
                 BoxClicks(places, labels),
@@ -79,7 +79,7 @@ def correction_step(network: EmbeddedNetwork, batch: VolumeBatch, randomness: Ra
 
 def _first_belief(coarse: CoarseNetwork, batch: VolumeBatch, randomness: Randomness) -> Tensor:
     """(B, *cells) logits to begin with."""
-    seen = coarse.see(batch.intensities, batch.measures, batch.regions)
+    seen = coarse.see(batch.intensities, batch.slice_step, batch.regions)
     believed = coarse.look(seen)
     for number in range(len(believed)):
         if randomness.chance(_BEGINS_ELSEWHERE):

@@ -87,7 +87,6 @@ class TrainingOptions:
             "coarse_channels": [16, 32, 64, 128],
             "coarse_regions": True,
             "coarse_looks_again": True,
-            "coarse_sizes": True,
         }
     )
     initial_weights: str = ""

@@ -84,7 +84,7 @@ def draw_volumes(coarse: CoarseNetwork, target: Path, seed: int = 0, columns: in
 
     device = next(coarse.parameters()).device
     batch = make_volume_batch(seed, _SHEET_STREAM, rows, coarse.grid)
-    logits = coarse(batch.intensities.to(device), batch.measures.to(device), batch.regions.to(device)).cpu()
+    logits = coarse(batch.intensities.to(device), batch.slice_step.to(device), batch.regions.to(device)).cpu()
     figure = Figure(figsize=(1.6 * columns, 1.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     depth = coarse.grid.cells[0]

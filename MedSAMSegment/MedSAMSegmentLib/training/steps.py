@@ -122,9 +122,9 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
     believed = box_prior(coarse.grid_of(batch.masks)).to(batch.masks).repeat(len(batch.masks), 1, 1, 1)
     if again:
         with torch.no_grad():
-            seen = batch.intensities[:again], batch.measures[:again], batch.regions.part(slice(again))
+            seen = batch.intensities[:again], batch.slice_step[:again], batch.regions.part(slice(again))
             believed[:again] = coarse(*seen)
-    logits = coarse(batch.intensities, batch.measures, batch.regions, believed)
+    logits = coarse(batch.intensities, batch.slice_step, batch.regions, believed)
     loss, overlaps = volume_loss(logits, batch.masks)
     scorer = coarse.region_scorer
     if scorer is not None:

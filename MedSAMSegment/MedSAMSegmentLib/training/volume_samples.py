@@ -26,9 +26,6 @@ _JITTER = 0.4
 # How often the target is part of a computed body, and how wide it is at least, half its length being 1.
 _BODIES, _THINNEST = 0.6, 0.04
 
-# A unit of length among random shapes, in mm.
-_MILLIMETRES = (4.0, 80.0)
-
 # Targets that fill more of their box than this are taken the less often the more they fill, but at least so often.
 _LITTLE, _LEAST_CHANCE, _SURVEY = 0.2, 0.6, 16
 
@@ -46,13 +43,13 @@ class VolumeBatch:
     Attributes:
         intensities: (B, *cells) in [0, 1].
         masks: (B, *cells) share of the cell that is the object's, 0..1.
-        measures: (B, 4) of the boxes, see `CoarseNetwork.see`.
+        slice_step: (B,) distance of slices over the half-depth of the box.
         regions: that fit the boxes.
     """
 
     intensities: Tensor
     masks: Tensor
-    measures: Tensor
+    slice_step: Tensor
     regions: RegionBatch
 
 
@@ -154,12 +151,8 @@ def make_volume_samples(
         mask = _between(mask, position - numbers[0])
     if float(mask.sum()) < _LEAST_CELLS:
         return make_volume_samples(randomness, grid, looks, device)
-    sizes = [max(high_face - low_face, 1e-3) for low_face, high_face in box]
-    # Random shapes may be of any size, people are nearly alike.
-    drawn = _MILLIMETRES if isinstance(scene, Scene) else (0.8 * scene.scale, 1.2 * scene.scale)
-    millimetres = randomness.log_uniform(*drawn)
-    measures = torch.tensor([2.0 * step / sizes[2], *(millimetres * size for size in reversed(sizes))], device=device)
-    return [{"intensities": image, "masks": mask, "measures": measures} for image in images]
+    slice_step = torch.tensor(step / max((box[2][1] - box[2][0]) / 2, 1e-3), device=device)
+    return [{"intensities": image, "masks": mask, "slice_step": slice_step} for image in images]
 
 
 def _between(slices: Tensor, position: Tensor) -> Tensor:
@@ -184,7 +177,7 @@ def make_volume_batch(
     axes = [axis for axis in (1, 2, 3) if flips.chance(0.5)]
     intensities = batch["intensities"].flip(axes)
     regions = RegionBatch.of(list(intensities), grid)
-    return VolumeBatch(intensities, batch["masks"].flip(axes), batch["measures"], regions)
+    return VolumeBatch(intensities, batch["masks"].flip(axes), batch["slice_step"], regions)
 
 
 def region_loss(scores: Tensor, regions: RegionBatch, masks: Tensor) -> Tensor:
