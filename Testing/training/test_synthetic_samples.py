@@ -78,8 +78,8 @@ def test_smooth_fields_do_not_depend_on_the_grid_they_are_read_on() -> None:
 
 def test_volumes_hold_the_object_between_the_faces_of_a_tight_box() -> None:
     grid = CoarseGrid((16, 32, 32))
-    batches = [make_volume_batch(5, step, 4, grid) for step in range(8)]
-    again = make_volume_batch(5, 3, 4, grid)
+    batches = [make_volume_batch(5, step, 4, grid, bodies=0.5) for step in range(8)]
+    again = make_volume_batch(5, 3, 4, grid, bodies=0.5)
     assert torch.equal(batches[3].intensities, again.intensities) and torch.equal(batches[3].masks, again.masks)
     share = []
     for batch in batches:

@@ -36,6 +36,12 @@ def train(
     average: Annotated[
         float | None, typer.Option(help="Decay of the weights' running average a step.", min=0.0, max=0.99999)
     ] = None,
+    bodies: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="How many whole boxes are drawn in computed bodies, not round random shapes."
+        ),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -62,6 +68,8 @@ def train(
         options = dataclasses.replace(options, learning_rate=learning_rate)
     if average is not None:
         options = dataclasses.replace(options, average=average)
+    if bodies is not None:
+        options = dataclasses.replace(options, bodies=bodies)
     stages = tuple(dataclasses.replace(part, steps=max(1, round(part.steps * scale))) for part in options.stages)
     options = dataclasses.replace(options, stages=stages)
     if threads is not None:

@@ -20,7 +20,7 @@ glance, on a coarser grid, as somebody waits for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -288,7 +288,7 @@ class CoarseNetwork(nn.Module):
         before = seen.prior if believed is None else believed
         evidence = self.evidence(seen, before)
         x = self.begun(seen, evidence, None if believed is None else before)
-        return self.finished(x, self.down) + said_already(seen.prior, evidence)
+        return self.finished(x) + said_already(seen.prior, evidence)
 
     @staticmethod
     def evidence(seen: SeenBox, before: Tensor) -> Tensor:
@@ -303,12 +303,12 @@ class CoarseNetwork(nn.Module):
             weights.append(self.belief_stem.weight)
         return _convolved(torch.cat(inputs, dim=1), torch.cat(weights, dim=1)).add_(seen.features)
 
-    def finished(self, x: Tensor, down: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
-        """(B, *cells) what the network adds to what the evidence says; every stage of ``down`` halves the grid."""
+    def finished(self, x: Tensor) -> Tensor:
+        """(B, *cells) what the network adds to what the evidence says."""
         for layer in self.stem[1:]:
             x = layer(x)
         levels = [x]
-        for stage in down:
+        for stage in self.down:
             x = stage(x)
             levels.append(x)
         levels.pop()

@@ -219,7 +219,7 @@ def _rejected_part(believed: Tensor, cells: Tensor, labels: Tensor) -> Tensor:
 
 
 class CorrectingNetwork(CoarseNetwork):
-    """A coarse network that is told of clicks; its deepest stage is that of the network it corrects.
+    """A coarse network that is told of clicks.
 
     Args:
         channels, grid: those of the network it corrects.
@@ -227,7 +227,6 @@ class CorrectingNetwork(CoarseNetwork):
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 128), grid: CoarseGrid | None = None) -> None:
         super().__init__(channels, grid, regions=True, looks_again=True)
-        self.down = self.down[:-1]
         self.click_stem = Convolution3d(2 * _MAPS + _AFRESH, channels[0], 3, padding=1, bias=False)
         nn.init.zeros_(self.click_stem.weight)
         # Clicks are few and say much: what they say reaches the answer on a short way, too.
@@ -266,9 +265,7 @@ class CorrectingNetwork(CoarseNetwork):
         said = torch.cat([maps, afresh], dim=1)
         evidence = self.evidence(seen, believed + 2.0 * clicked)
         x = self.begun(seen, evidence, believed).add(self.click_stem(said))
-        deepest, weights = coarse.down[-1], {name: w.detach() for name, w in coarse.down[-1].named_parameters()}
-        down = [*self.down, lambda x: torch.func.functional_call(deepest, weights, x)]
-        return self.finished(x, down) + said_already(seen.prior, evidence) + self.click_head(said)[:, 0]
+        return self.finished(x) + said_already(seen.prior, evidence) + self.click_head(said)[:, 0]
 
 
 def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor) -> Tensor:
@@ -281,6 +278,6 @@ def _afresh(coarse: CoarseNetwork, seen: SeenBox, maps: Tensor, clicked: Tensor)
     not_near, not_far, _, not_path, _ = maps[:, _MAPS:].unbind(dim=1)
     inside, outside = path * far.sqrt() + near, not_path * not_far.sqrt() + not_near
     evidence = coarse.evidence(seen, 0.5 * seen.prior + 2.0 * _CLICKED * (inside - outside))
-    found = coarse.finished(coarse.begun(seen, evidence, None), coarse.down) + said_already(seen.prior, evidence)
+    found = coarse.finished(coarse.begun(seen, evidence, None)) + said_already(seen.prior, evidence)
     mask = (found + clicked).sigmoid() - seen.prior.sigmoid()
     return torch.cat([evidence.clamp(-4.0, 4.0) / 2.0, mask[:, None]], dim=1)

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import UsageError
 
+BODIES = 0.6
+"""How many of the whole boxes are drawn in computed bodies, unless a run says otherwise."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -73,6 +76,7 @@ class TrainingOptions:
         learning_rate: peak of the one-cycle schedule (warm-up, then cosine to a hundredth) over all stages.
         average: decay of the running average of the weights, which is what is saved as the result.
         network: hyper-parameters given to `build_embedded`.
+        bodies: how many of the whole boxes are drawn in computed bodies, 0..1; the others hold random shapes.
         initial_weights: safetensors file whose weights the run begins with; parts that it lacks begin at random.
     """
 
@@ -82,6 +86,7 @@ class TrainingOptions:
     warm_up: int = 150
     average: float = 0.997
     gradient_norm: float = 1.0
+    bodies: float = BODIES
     network: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {
             "coarse_channels": [16, 32, 64, 128],

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ..models.coarse import CoarseNetwork
 from ..models.embedded import EmbeddedNetwork, SlicePrompts
+from .options import BODIES
 from .samples import Batch, SampleOptions, make_batch
 from .volume_samples import make_volume_batch
 
@@ -77,13 +78,15 @@ def draw_samples(network: EmbeddedNetwork | None, target: Path, seed: int = 0, c
 
 
 @torch.no_grad()
-def draw_volumes(coarse: CoarseNetwork, target: Path, seed: int = 0, columns: int = 8, rows: int = 6) -> None:
+def draw_volumes(
+    coarse: CoarseNetwork, target: Path, seed: int = 0, columns: int = 8, rows: int = 6, bodies: float = BODIES
+) -> None:
     """Synthetic boxes, one a row, on slices from end to end: the truth (green), the coarse network's mask (red)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     device = next(coarse.parameters()).device
-    batch = make_volume_batch(seed, _SHEET_STREAM, rows, coarse.grid)
+    batch = make_volume_batch(seed, _SHEET_STREAM, rows, coarse.grid, looks=1, bodies=bodies)
     logits = coarse(batch.intensities.to(device), batch.slice_step.to(device), batch.regions.to(device)).cpu()
     figure = Figure(figsize=(1.6 * columns, 1.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)

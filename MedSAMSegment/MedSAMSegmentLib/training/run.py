@@ -115,7 +115,7 @@ def run_training(
         network = trainer.evaluation_network()
         draw_samples(network, folder / "samples.png", options.seed)
         if network.coarse is not None:
-            draw_volumes(network.coarse, folder / "volumes.png", options.seed)
+            draw_volumes(network.coarse, folder / "volumes.png", options.seed, bodies=options.bodies)
 
     try:
         trainer.run(after_step, until)

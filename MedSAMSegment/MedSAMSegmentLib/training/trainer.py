@@ -60,7 +60,7 @@ class _Stream(Dataset["Batch | VolumeBatch"]):
         torch.set_num_threads(1)
         if stage.shows_boxes:
             grid = CoarseGrid((stage.slices, stage.size, stage.size))
-            return make_volume_batch(self.options.seed, step, stage.samples, grid)
+            return make_volume_batch(self.options.seed, step, stage.samples, grid, bodies=self.options.bodies)
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
 
 

@@ -18,13 +18,14 @@ from .anatomy.bodies import random_anatomy
 from .anatomy.scene import AnatomyScene
 from .appearance import native_size, render
 from .fields import Randomness
+from .options import BODIES
 from .samples import field_of_view, random_target, survey, truncate
 from .scene import Scene
 
 _JITTER = 0.4
 
-# How often the target is part of a computed body, and how wide it is at least, half its length being 1.
-_BODIES, _THINNEST = 0.6, 0.04
+# How wide a part of a computed body is at least, half its length being 1.
+_THINNEST = 0.04
 
 # Targets that fill more of their box than this are taken the less often the more they fill, but at least so often.
 _LITTLE, _LEAST_CHANCE, _SURVEY = 0.2, 0.6, 16
@@ -64,12 +65,14 @@ def _drawn(low: float, high: float, snap: float, randomness: Randomness, careles
     return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
 
 
-def _target(randomness: Randomness, device: torch.device) -> tuple[Scene | AnatomyScene, tuple[Tensor, Tensor]]:
+def _target(
+    randomness: Randomness, device: torch.device, bodies: float
+) -> tuple[Scene | AnatomyScene, tuple[Tensor, Tensor]]:
     """A computed body or random shapes with the target's bounding box; of targets that fill it, some are passed over.
 
     Round solids are easily learned; thin, bent or branched objects are not.
     """
-    while randomness.chance(_BODIES):
+    while randomness.chance(bodies):
         body = random_anatomy(randomness)
         bounds = survey(body, device)
         if bounds is not None and float((bounds[1] - bounds[0]).min()) > _THINNEST:
@@ -92,10 +95,14 @@ def _truncation(scene: Scene | AnatomyScene, bounds: tuple[Tensor, Tensor]) -> f
 
 
 def make_volume_samples(
-    randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device
+    randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device, bodies: float
 ) -> list[dict[str, Tensor]]:
-    """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`."""
-    scene, bounds = _target(randomness, device)
+    """Samples of one anatomy, ``looks`` of them; the keys are the fields of `VolumeBatch`.
+
+    Args:
+        bodies: how often the object is part of a computed body instead of a random shape.
+    """
+    scene, bounds = _target(randomness, device, bodies)
     truncated = randomness.chance(_truncation(scene, bounds))
     low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
     z_low, z_high = float(low[2]), float(high[2])
@@ -150,7 +157,7 @@ def make_volume_samples(
         images = [_between(image, position - numbers[0]) for image in images]
         mask = _between(mask, position - numbers[0])
     if float(mask.sum()) < _LEAST_CELLS:
-        return make_volume_samples(randomness, grid, looks, device)
+        return make_volume_samples(randomness, grid, looks, device, bodies)
     slice_step = torch.tensor(step / max((box[2][1] - box[2][0]) / 2, 1e-3), device=device)
     return [{"intensities": image, "masks": mask, "slice_step": slice_step} for image in images]
 
@@ -164,13 +171,19 @@ def _between(slices: Tensor, position: Tensor) -> Tensor:
 
 
 def make_volume_batch(
-    seed: int, step: int, count: int, grid: CoarseGrid, device: torch.device | str = "cpu", looks: int = 2
+    seed: int,
+    step: int,
+    count: int,
+    grid: CoarseGrid,
+    device: torch.device | str = "cpu",
+    looks: int = 2,
+    bodies: float = BODIES,
 ) -> VolumeBatch:
     """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
     device = torch.device(device)
     samples: list[dict[str, Tensor]] = []
     for index in range(-(-count // looks)):
-        samples += make_volume_samples(Randomness.from_seed(seed, step, index), grid, looks, device)
+        samples += make_volume_samples(Randomness.from_seed(seed, step, index), grid, looks, device, bodies)
     batch = {name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]}
     # Mirror images are anatomy as good as any; a scene costs more than a flip.
     flips = Randomness.from_seed(seed, step, count)
