@@ -51,7 +51,7 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
 def _contrast(scene: Scene | AnatomyScene, randomness: Randomness) -> Contrast:
     if isinstance(scene, AnatomyScene):
         return scene.contrast(randomness)
-    return Contrast(tissue_intensities(scene, randomness), windowed=False)
+    return Contrast(tissue_intensities(scene, randomness), windowed=False, inverted=0.5)
 
 
 def _textured(image: Tensor, tissue: Tensor, scene: Scene | AnatomyScene, axes: Axes, randomness: Randomness) -> Tensor:
@@ -140,6 +140,6 @@ def render(
         image = _acquire(image, native, randomness)
         if native < size:
             image = _magnify(image, size, "bilinear" if randomness.chance(0.8) else "bicubic")
-        inverted = 0.1 if isinstance(scene, AnatomyScene) else 0.5
-        images.append(image.clamp(0.0, 1.0) if contrast.windowed else _window(image, randomness, inverted))
+        windowed = contrast.windowed
+        images.append(image.clamp(0.0, 1.0) if windowed else _window(image, randomness, contrast.inverted))
     return images, mask

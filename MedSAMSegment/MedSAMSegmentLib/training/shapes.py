@@ -29,7 +29,8 @@ FAMILIES = {
 }
 
 
-def _squared_norm(local: Tensor) -> Tensor:
+def squared_norm(local: Tensor) -> Tensor:
+    """(3, n) to (n,)."""
     return torch.addcmul(torch.addcmul(local[0].square(), local[1], local[1]), local[2], local[2])
 
 
@@ -42,7 +43,7 @@ def superellipsoid(centre: Tensor, rotation: Tensor, radii: Tensor, exponent: fl
     def level(points: Tensor) -> Tensor:
         local = torch.addmm(offset[:, None].to(points), to_local.to(points), points)
         if exponent == 2.0:
-            norm = _squared_norm(local).sqrt_()
+            norm = squared_norm(local).sqrt_()
         else:
             norm = local.abs_().clamp_(min=1e-6).pow_(exponent).sum(0).pow_(1.0 / exponent)
         return norm.neg_().add_(1.0).mul_(smallest)
@@ -63,7 +64,7 @@ def tube(nodes: Tensor, radii: Tensor) -> Level:
             offset = points - nodes[index].to(points)[:, None]
             along = (axis @ offset).mul_(float(inverse_length[index])).clamp_(0.0, 1.0)
             offset.addcmul_(axis[:, None], along[None], value=-1.0)
-            inside = along.mul_(float(growth[index])).add_(float(radii[index])).sub_(_squared_norm(offset).sqrt_())
+            inside = along.mul_(float(growth[index])).add_(float(radii[index])).sub_(squared_norm(offset).sqrt_())
             best = inside if best is None else torch.maximum(best, inside, out=best)
         assert best is not None
         return best

@@ -22,9 +22,8 @@ from .abdomen_bowel import (
     rough,
     waves,
 )
-from .structures import Body, Vector, common, smooth_union, tilted
-
-SIDES = (("left", 1.0), ("right", -1.0))
+from .structures import SIDES, Body, Vector, common, grown, smooth_union, tilted
+from .torso_frame import dome_drop
 
 
 def add_abdomen(body: Body) -> None:
@@ -48,11 +47,6 @@ def add_abdomen(body: Body) -> None:
 def _ellipsoid(centre: Vector, radii: Vector, rotation: Tensor | None = None, exponent: float = 2.0) -> Level:
     turn = torch.eye(3) if rotation is None else rotation
     return superellipsoid(torch.tensor(centre), turn, torch.tensor(radii), exponent)
-
-
-def _within(solid: Level, outer: Level, depth: float) -> Level:
-    """The part of a solid that lies at least ``depth`` mm under another one's surface."""
-    return lambda points: torch.minimum(solid(points), outer(points).sub_(depth))
 
 
 def _spleen(body: Body) -> None:
@@ -84,9 +78,7 @@ def _liver(body: Body) -> None:
 
     def dome_level(points: Tensor) -> Tensor:
         # Close below the diaphragm: highest in the middle of the right side, falling off to all sides.
-        off = points[0] + 64.0
-        drop = (off / torch.where(off < 0.0, 78.0, reach)).square_().mul_(85.0)
-        drop += (points[1] / 85.0).square_().mul_(torch.where(points[1] > 0.0, 62.0, 38.0))
+        drop = dome_drop(-64.0 - points[0], points[1], reach)
         return (dome - drop).sub_(points[2]).mul_(0.6)
 
     def wedge(points: Tensor) -> Tensor:
@@ -257,7 +249,7 @@ def _pancreas(body: Body) -> None:
     duct = torch.tensor([head, neck, trunk, back, tail])
     wide = body.vary(1.2, 0.2) if randomness.chance(0.85) else randomness.uniform(2.5, 4.0)
     low, high = (duct.amin(0) - wide).tolist(), (duct.amax(0) + wide).tolist()
-    body.add("pancreas", "water", _within(tube(duct, torch.full((5,), wide)), gland, 2.0), low, high)
+    body.add("pancreas", "water", common(tube(duct, torch.full((5,), wide)), grown(gland, -2.0)), low, high)
     name = "portal vein and splenic vein"
     body.pipe(name, "vein", [join, (-24.0, 2.0, 12.0), body.near(-40, -4, 22, 1)], [7.0, 6.8, 6.2])
     behind: list[Vector] = [(place[0], place[1] + 13.0 * size, place[2] + 3.0) for place in (trunk, back, tail)]
@@ -302,7 +294,7 @@ def _gallbladder(body: Body) -> None:
             body.add(
                 "gallbladder",
                 stone,
-                _within(_ellipsoid((spot[0], spot[1], spot[2]), (radius, radius, radius)), outer.level, wall),
+                common(_ellipsoid((spot[0], spot[1], spot[2]), (radius, radius, radius)), grown(outer.level, -wall)),
                 [each - radius for each in spot],
                 [each + radius for each in spot],
             )

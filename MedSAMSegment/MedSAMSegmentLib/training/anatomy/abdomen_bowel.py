@@ -15,12 +15,10 @@ from torch import Tensor
 
 from ..fields import Randomness
 from ..shapes import Level, tube
-from .structures import Body, Structure, Vector, common
+from .structures import Body, Layers, Structure, Vector, common
 
 CAVITY_WIDTH, CAVITY_DEPTH, CAVITY_MIDDLE = 133.0, 82.0, -4.0
 """Half-width, half-depth and y of the middle of the abdominal cavity in mm."""
-
-Layers = str | Sequence[tuple[float, str]]
 
 
 def cavity(points: Tensor) -> Tensor:

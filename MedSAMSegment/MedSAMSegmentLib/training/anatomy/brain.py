@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ..fields import Randomness
-from ..shapes import Level, tube
-from .structures import Body, smooth_union, tilted
+from ..shapes import Level, squared_norm, tube
+from .structures import SIDES, Body, Layers, grown, smooth_union, tilted
 
 WHITE, GREY, DEEP_GREY, FLUID = "white matter", "grey matter", "deep grey matter", "cerebrospinal fluid"
-SIDES = (("left", 1.0), ("right", -1.0))
 
 
 @dataclass
@@ -28,6 +27,7 @@ class Person:
         scale: how much longer than usual everything is along x, y and z.
         age: 0 (full brain) to 1 (shrunken one, with wide fluid spaces).
         sizes: factors already drawn, so that left and right are alike.
+        drawn: numbers that :meth:`draw` will give.
     """
 
     body: Body
@@ -71,7 +71,7 @@ class Person:
     def solid(
         self,
         name: str,
-        tissue: str | Sequence[tuple[float, str]],
+        tissue: Layers,
         centre: Sequence[float],
         radii: Sequence[float],
         sign: float = 1.0,
@@ -92,7 +92,7 @@ class Person:
     def pipe(
         self,
         name: str,
-        tissue: str | Sequence[tuple[float, str]],
+        tissue: Layers,
         nodes: Sequence[Sequence[float]],
         radii: Sequence[float],
         sign: float = 1.0,
@@ -107,8 +107,7 @@ class Person:
 
 def _length(vectors: Tensor) -> Tensor:
     """(3, n) to (n,); `torch.linalg.vector_norm` takes far longer along the first axis."""
-    squared = torch.addcmul(vectors[0].square(), vectors[1], vectors[1])
-    return squared.addcmul_(vectors[2], vectors[2]).sqrt_()
+    return squared_norm(vectors).sqrt_()
 
 
 def ellipsoid(centre: Sequence[float], radii: Sequence[float]) -> Level:
@@ -229,11 +228,6 @@ def _hemisphere(person: Person, hulls: Hulls, sign: float) -> Level:
     return level
 
 
-def _below(level: Level, depth: float) -> Level:
-    """What lies deeper than so many mm."""
-    return lambda points: level(points).sub_(depth)
-
-
 def add_cerebrum(person: Person, hulls: Hulls) -> None:
     """Cortex, white matter and corpus callosum."""
     body = person.body
@@ -246,7 +240,7 @@ def add_cerebrum(person: Person, hulls: Hulls) -> None:
             low[0], high[0] = -high[0], 0.0
         body.add(f"{side} cerebral cortex", GREY, pia, low, high, 0.5)
         white = f"{side} cerebral white matter"
-        body.add(white, WHITE, _below(pia, thickness), low, high, 0.5)
+        body.add(white, WHITE, grown(pia, -thickness), low, high, 0.5)
         # Nothing folds between the ventricles and the insula.
         person.solid(white, WHITE, (16.5, -3, 7), (16, 38, 21), sign, weight=0.5)
         person.solid(white, WHITE, (22, 34, 10), (14, 26, 13), sign, weight=0.5)

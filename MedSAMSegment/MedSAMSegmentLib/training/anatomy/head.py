@@ -12,7 +12,6 @@ from ..fields import Randomness
 from ..shapes import tube
 from .brain import (
     FLUID,
-    SIDES,
     Hulls,
     Person,
     add_cerebrum,
@@ -20,7 +19,7 @@ from .brain import (
     add_nuclei,
     ellipsoid,
 )
-from .structures import Body, smooth_union
+from .structures import SIDES, Body, smooth_union
 from .temporal_lobe import add_temporal_lobe
 
 _BOTTOM, _END = -126.0, -117.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..shapes import Level, random_solid
-from .structures import Body, Structure
+from ..shapes import random_solid
+from .structures import Body, Structure, grown
 
 LESION = "lesion"
 
@@ -38,17 +38,17 @@ def add_lesion(body: Body, hosts: list[Structure], largest: float) -> bool:
     solid = random_solid(randomness, randomness.pick(_FAMILIES))
     keeps_within = randomness.uniform(0.0, 0.35) * size if randomness.chance(0.6) else None
 
-    def level(points: Tensor, solid: Level = solid, bound: Level = host.level) -> Tensor:
+    def level(points: Tensor) -> Tensor:
         local = (points - place[:, None]) / (size * stretch)[:, None]
         found = solid(local).mul_(size)
-        return found if keeps_within is None else torch.minimum(found, bound(points) + keeps_within)
+        return found if keeps_within is None else torch.minimum(found, host.level(points) + keeps_within)
 
     reach = 1.6 * size * stretch
     low, high = (place - reach).tolist(), (place + reach).tolist()
     if randomness.chance(0.2):
         rim = randomness.uniform(0.15, 0.8) * size
-        wide = 1.6 * size * stretch + rim
-        body.add("", "oedema", lambda points: level(points) + rim, (place - wide).tolist(), (place + wide).tolist())
+        wide = reach + rim
+        body.add("", "oedema", grown(level, rim), (place - wide).tolist(), (place + wide).tolist())
     kind = randomness.pick({"solid": 0.45, "core": 0.3, "cyst": 0.12, "patchy": 0.13})
     layers = {
         "solid": ((0.0, "lesion"),),

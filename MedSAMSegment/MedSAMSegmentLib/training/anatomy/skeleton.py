@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..shapes import Level, superellipsoid
-from .structures import Vector, tilted
-from .torso_frame import BONE, SIDES, TOP, Path, Person, chains, paint, pair, pipes, radial
+from .structures import SIDES, Vector, tilted
+from .torso_frame import BONE, TOP, Path, Person, chains, paint, pair, pipes, radial
 
 _PITCH = {"L5": 34.0, "L4": 35.0, "L3": 35.0, "L2": 34.0, "L1": 33.0, "T12": 30.0, "T11": 28.0, "T10": 26.5}
 """Height of a vertebra with the disc below it; the others of the chest grow from 20 to 26."""

@@ -16,6 +16,12 @@ from ..fields import Randomness
 from ..shapes import Level, superellipsoid, tube
 from .tissues import TISSUES
 
+SIDES = (("left", 1.0), ("right", -1.0))
+"""Names of the sides, and the sign of x there."""
+
+Layers = str | Sequence[tuple[float, str]]
+"""A tissue, or several with the depth below the surface at which each begins, in mm."""
+
 Vector = tuple[float, float, float]
 """A place or a direction in mm: x to the left, y to the back, z to the head."""
 
@@ -50,7 +56,7 @@ class Body:
     def add(
         self,
         name: str,
-        tissue: str | Sequence[tuple[float, str]],
+        tissue: Layers,
         level: Level,
         low: Sequence[float],
         high: Sequence[float],
@@ -73,7 +79,7 @@ class Body:
     def solid(
         self,
         name: str,
-        tissue: str | Sequence[tuple[float, str]],
+        tissue: Layers,
         centre: Sequence[float],
         radii: Sequence[float],
         rotation: Tensor | None = None,
@@ -90,7 +96,7 @@ class Body:
     def pipe(
         self,
         name: str,
-        tissue: str | Sequence[tuple[float, str]],
+        tissue: Layers,
         nodes: Sequence[Sequence[float]],
         radii: float | Sequence[float],
         weight: float = 1.0,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..shapes import Level, tube
-from .brain import FLUID, GREY, SIDES, WHITE, Person
-from .structures import Vector
+from .brain import FLUID, GREY, WHITE, Person
+from .structures import SIDES, Vector
 
 
 def add_temporal_lobe(person: Person) -> None:

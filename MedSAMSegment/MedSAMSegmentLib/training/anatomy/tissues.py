@@ -82,10 +82,12 @@ class Contrast:
     Attributes:
         means: (tissues,) mean grey value of each.
         windowed: whether 0 is black and 1 white already, with darker and brighter tissues beyond.
+        inverted: how often black and white change places, where it is not.
     """
 
     means: Tensor
     windowed: bool
+    inverted: float = 0.1
 
 
 def computed_tomography(names: list[str], randomness: Randomness, brain: bool = False) -> Contrast:

@@ -15,8 +15,8 @@ from ..fields import Randomness
 from ..shapes import superellipsoid
 from .abdomen import add_abdomen
 from .skeleton import add_pelvis, add_rib_cage, add_spine, vertebra_places
-from .structures import Body, common, grown, tilted
-from .torso_frame import SIDES, TOP, Path, Person, chains, paint, pair, pair_of_ellipsoids, radial
+from .structures import SIDES, Body, common, grown, tilted
+from .torso_frame import TOP, Path, Person, chains, paint, pair, pair_of_ellipsoids, radial
 
 
 def torso(randomness: Randomness) -> Body:

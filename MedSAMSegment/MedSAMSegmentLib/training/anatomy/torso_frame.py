@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from ..shapes import Level, superellipsoid
-from .structures import Body, Vector, grown
+from .structures import SIDES, Body, Layers, Vector, grown
 
-SIDES = (("left", 1.0), ("right", -1.0))
 TOP = 330.0
 """Where the torso ends, above and below, from its middle."""
 
 BONE = ((0.0, "cortical bone"), (1.5, "spongy bone"))
-Layers = str | Sequence[tuple[float, str]]
 Path = tuple[Sequence[Sequence[float]], Sequence[float]]
 """Places of a chain of pipes and its radius at each."""
 
@@ -59,6 +57,17 @@ def paint(body: Body, name: str, tissue: Layers, paths: Sequence[Path]) -> None:
         nodes, reach = torch.tensor([node for places, _ in paths for node in places]), max(max(r) for _, r in paths)
         low, high = nodes.amin(0) - reach, nodes.amax(0) + reach
         body.add(name, tissue, chains(paths), low.tolist(), high.tolist())
+
+
+def dome_drop(outwards: Tensor, y: Tensor, inner: float) -> Tensor:
+    """How far below its highest place a dome of the diaphragm lies.
+
+    Args:
+        outwards: mm from the dome's middle to the side of the body.
+        inner: how far it reaches to the other side, in mm.
+    """
+    drop = (outwards / torch.where(outwards > 0.0, 78.0, inner)).square_().mul_(85.0)
+    return drop.add_((y / 85.0).square_().mul_(torch.where(y > 0.0, 62.0, 38.0)))
 
 
 @dataclass(frozen=True)
@@ -150,9 +159,7 @@ class Person:
     def diaphragm(self, points: Tensor) -> Tensor:
         """About how far a place is above the diaphragm."""
         x, y, z = points
-        off = x.abs() - 64.0
-        drop = (off / torch.where(off > 0.0, 78.0, 150.0)).square_().mul_(85.0)
-        drop += (y / 85.0).square_().mul_(torch.where(y > 0.0, 62.0, 38.0))
+        drop = dome_drop(x.abs() - 64.0, y, 150.0)
         left = (0.5 + x / 60.0).clamp_(0.0, 1.0)
         return (z + drop - self.domes[0] - (self.domes[1] - self.domes[0]) * left) * 0.6
 
