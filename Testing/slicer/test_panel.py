@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -24,7 +25,7 @@ ORGAN = "liver tumour"
 def test_interface_file_panel_and_parameters_agree():
     root = ElementTree.parse(PANEL).getroot()
     widgets = {widget.get("name") for widget in root.iter("widget")}
-    source = (LIBRARY / "panel.py").read_text(encoding="utf-8")
+    source = "".join((LIBRARY / name).read_text(encoding="utf-8") for name in ("panel.py", "panel_view.py"))
     used = set(re.findall(r"\bui\.(\w+)", source))
     assert used <= widgets
     fields = set(re.findall(r"^    (\w+): ", (LIBRARY / "panel_parameters.py").read_text(encoding="utf-8"), re.M))
@@ -98,6 +99,29 @@ def test_several_boxes_become_several_segments_and_undo_restores_exactly(desktop
     desktop.ui.redoButton.click()
     desktop.until(lambda: second in desktop.controller.objects)
     assert np.array_equal(desktop.mask(second), after) and np.array_equal(desktop.mask(first), before)
+
+
+def test_undo_and_redo_bring_the_confidences_of_the_masks_shown(desktop):
+    name = desktop.box(ORGAN)
+    desktop.segment()
+    mask, scores = desktop.mask(name), dict(desktop.controller.scores[name])
+    roi = desktop.controller.box_of(name)
+    x, y, z = roi.GetCenter()
+    roi.SetCenter(x + 4, y, z)
+    desktop.segment()
+    moved_mask, moved = desktop.mask(name), dict(desktop.controller.scores[name])
+    assert moved != scores
+    for button, shown, expected in (
+        (desktop.ui.undoButton, mask, scores),
+        (desktop.ui.redoButton, moved_mask, moved),
+        (desktop.ui.undoButton, mask, scores),
+    ):
+        button.click()
+        desktop.until(lambda expected=expected: desktop.controller.scores.get(name) == expected)
+        assert np.array_equal(desktop.mask(name), shown)
+        # So they are saved with the scene, too.
+        kept = desktop.parameters.segmentation.GetAttribute("MedSAMSegment.Scores")
+        assert {int(k): v for k, v in json.loads(kept)["scores"][name].items()} == expected
 
 
 def test_the_event_loop_turns_all_the_time_and_a_job_can_be_cancelled(desktop):
@@ -188,7 +212,7 @@ def test_the_window_changes_the_display_only(desktop):
     before = np.array(desktop.slicer.util.arrayFromVolume(desktop.volume))
     display = desktop.volume.GetDisplayNode()
     desktop.ui.showWindowCheckBox.click()
-    lung = [value for value, _ in desktop.widget._choices["window"][1]].index("lung")
+    lung = [value for value, _ in desktop.widget.view.choices["window"][1]].index("lung")
     desktop.ui.windowComboBox.setCurrentIndex(lung)
     desktop.ui.windowComboBox.activated.emit(lung)
     assert (display.GetLevel(), display.GetWindow()) == (-600, 1500)

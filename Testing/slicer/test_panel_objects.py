@@ -194,7 +194,7 @@ def test_propagating_one_way_leaves_the_other_side_alone(desktop):
     screen = the_screen()
     inside = desktop.inside("spleen")
     screen.go_to(inside)
-    upwards = [value for value, _ in desktop.widget._choices["direction"][1]].index("up")
+    upwards = [value for value, _ in desktop.widget.view.choices["direction"][1]].index("up")
     desktop.ui.directionComboBox.setCurrentIndex(upwards)
     desktop.ui.directionComboBox.activated.emit(upwards)
     desktop.segment()

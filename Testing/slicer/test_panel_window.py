@@ -19,7 +19,7 @@ def test_the_displayed_window_becomes_the_chosen_one():
     display = desktop.volume.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(320, 75)
-    choices = [value for value, _text in desktop.widget._choices["window"][1]]
+    choices = [value for value, _text in desktop.widget.view.choices["window"][1]]
     desktop.ui.windowComboBox.activated.emit(choices.index("display"))
     assert (desktop.parameters.window, desktop.parameters.windowLevel, desktop.parameters.windowWidth) == (
         "custom",

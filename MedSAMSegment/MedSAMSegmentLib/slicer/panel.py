@@ -1,4 +1,4 @@
-"""The panel: connects the widgets of ``MedSAMSegment.ui`` with the controller, and shows what it says."""
+"""The panel: connects the widgets of ``MedSAMSegment.ui`` with the controller, and has the view show what it says."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .bridge_segments import code_by_name
 from .confidence_strip import ConfidenceStrip
 from .panel_controller import PanelController
 from .panel_parameters import PanelParameters
+from .panel_view import PanelView
 
 _MODULE = "MedSAMSegment"
 
@@ -56,7 +57,6 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._boxes: set[str] = set()
         self._shortcuts: list[Any] = []
         self._review = 0
-        self._showing = False
         self._watched: Any = None
         self._names: dict[str, str] = {}
 
@@ -90,10 +90,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.strip = ConfidenceStrip(self._go_to)
-        row = qt.QHBoxLayout(self.ui.confidenceFrame)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.strip)
-        self._fill_choices()
+        self.view = PanelView(self.ui, self.strip)
         self.controller = self.make_controller()
         self._connect()
         for event, handler in (
@@ -154,50 +151,9 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # ---- connections -----------------------------------------------------------------------------------------------
 
-    def _fill_choices(self) -> None:
-        ui = self.ui
-        self._choices = {
-            "model": (ui.modelComboBox, [(spec.name, spec.title) for spec in panel_models.choosable_models()]),
-            "window": (ui.windowComboBox, panel_models.windows()),
-            "direction": (
-                ui.directionComboBox,
-                [
-                    ("both", _("both ways")),
-                    ("up", _("upwards from the slice shown")),
-                    ("down", _("downwards from the slice shown")),
-                ],
-            ),
-            "strategy": (
-                ui.strategyComboBox,
-                [
-                    ("auto", _("Automatic: the whole box at once where the model can")),
-                    ("propagate", _("Propagate with memory")),
-                    ("hybrid", _("Propagate, and ask the box again where in doubt")),
-                    ("per-slice", _("Every slice on its own from the box")),
-                ],
-            ),
-            "plane": (
-                ui.planeComboBox,
-                [
-                    ("auto", _("As acquired")),
-                    ("axial", _("Axial")),
-                    ("coronal", _("Coronal")),
-                    ("sagittal", _("Sagittal")),
-                ],
-            ),
-            "device": (
-                ui.deviceComboBox,
-                [("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("NVIDIA GPU")), ("mps", _("Apple GPU"))],
-            ),
-        }
-        for name, (box, items) in self._choices.items():
-            for value, text in items:
-                box.addItem(text, value)
-            box.connect("activated(int)", lambda index, name=name: self._chosen(name, index))
-
     def _chosen(self, name: str, index: int) -> None:
         if self._parameters is not None:
-            value = self._choices[name][1][index][0]
+            value = self.view.choices[name][1][index][0]
             if value == "display":
                 self._take_displayed_window()
                 return
@@ -220,6 +176,8 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _connect(self) -> None:
         ui, controller = self.ui, self.controller
         assert controller is not None
+        for name, (box, _items) in self.view.choices.items():
+            box.connect("activated(int)", lambda index, name=name: self._chosen(name, index))
         for button, action in (
             (ui.drawBoxButton, self._draw_box),
             (ui.segmentButton, self._segment_or_cancel),
@@ -371,7 +329,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _selected(self, *ignored: Any) -> None:
         chosen = self.ui.objectsTable.selectedSegmentIDs()
-        if chosen and self.controller is not None and not self._showing:
+        if chosen and self.controller is not None and not self.view.showing:
             self.controller.selected = chosen[0]
             self._review = 0
             self.refresh()
@@ -396,12 +354,9 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # ---- models and files ------------------------------------------------------------------------------------------
 
-    def _spec(self) -> Any:
-        return next(spec for spec in panel_models.choosable_models() if spec.name == self._parameters.model)
-
     def _download(self) -> None:
         assert self.controller is not None
-        self.controller.download_terms(self._parameters.model, _agrees)
+        self.controller.download_terms(self._parameters.model, panel_models.agrees_to_download)
 
     def _import(self) -> None:
         assert self.controller is not None
@@ -432,80 +387,17 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self) -> None:
         """Show everything as it is now."""
-        controller, parameters, ui = self.controller, self._parameters, self.ui
-        if controller is None or parameters is None or self._showing:
+        controller, parameters = self.controller, self._parameters
+        if controller is None or parameters is None or self.view.showing:
             return
-        self._showing = True
-        try:
-            self._refresh_choices(parameters)
-            self._refresh_objects(controller, parameters)
-            busy = controller.busy
-            ui.segmentButton.setText(_("Cancel") if busy else _("Segment"))
-            ui.segmentButton.setEnabled(busy or controller.ready)
-            ui.segmentButton.setToolTip(
-                _("Stop; what was found so far is kept. (Shift+S)")
-                if busy
-                else _("Segment all objects that are new or were changed. (Shift+S)")
-                if controller.ready
-                else _("Choose a volume and draw a box first.")
-            )
-            ui.progressBar.setVisible(busy)
-            ui.progressBar.setValue(round(100 * (controller.fraction or 0.0)))
-            ui.messageLabel.setText(controller.message)
-            ui.installButton.setVisible(controller.code == "NOT_INSTALLED")
-            ui.undoButton.setEnabled(controller.client.can_undo and not busy)
-            ui.redoButton.setEnabled(controller.client.can_redo and not busy)
-            ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
-            self._refresh_corrections(controller)
-        finally:
-            self._showing = False
-
-    def _refresh_choices(self, parameters: Any) -> None:
-        ui = self.ui
-        for name, (box, items) in self._choices.items():
-            values = [value for value, _text in items]
-            current = getattr(parameters, name)
-            box.setCurrentIndex(values.index(current) if current in values else 0)
-        spec = self._spec()
-        here = panel_models.is_here(spec) or bool(parameters.checkpoint)
-        ui.modelInfoLabel.setText(panel_models.describe(spec, parameters.checkpoint))
-        ui.downloadButton.setEnabled(not here and not spec.checkpoint.browser_only)
-        custom = parameters.window == "custom"
-        ui.windowLevelSpinBox.setVisible(custom)
-        ui.windowWidthSpinBox.setVisible(custom)
-        ui.firstSliceSpinBox.setEnabled(parameters.limitRange)
-        ui.lastSliceSpinBox.setEnabled(parameters.limitRange)
-
-    def _refresh_objects(self, controller: PanelController, parameters: Any) -> None:
-        ui, segmentation = self.ui, parameters.segmentation
-        if self._watched is not segmentation:
-            self._watched = segmentation
-            self._watch_names(segmentation)
-            ui.objectsTable.setSegmentationNode(segmentation)
-            ui.show3DButton.setSegmentationNode(segmentation)
+        if self._watched is not parameters.segmentation:
+            self._watched = parameters.segmentation
+            self._watch_names(parameters.segmentation)
         for node in controller.boxes():
             if node.GetID() not in self._boxes:
                 self._boxes.add(node.GetID())
                 self.addObserver(node, slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._box_moved)
-            scene.show_handles(node, node.GetAttribute(scene.SEGMENT) == controller.selected)
-            # Of a scene that was loaded, the states that were saved hold until the scan is open.
-            if segmentation is not None and controller.opened is not None:
-                _show_status(segmentation, node.GetAttribute(scene.SEGMENT), controller)
-        name = controller.selected
-        there = segmentation is not None and segmentation.GetSegmentation().GetSegment(name) is not None
-        if there and list(ui.objectsTable.selectedSegmentIDs()) != [name]:
-            ui.objectsTable.setSelectedSegmentIDs([name])
-        scores = controller.scores.get(name, {}) if there else {}
-        accepted = set(controller.objects.get(name, {}).get("accepted", ()))
-        self.strip.show_scores(scores, accepted, controller.shown_slice())
-        weakest = controller.weakest_slices(name) if there else []
-        ui.weakestButton.setEnabled(bool(weakest))
-        if weakest:
-            ui.confidenceLabel.setText(
-                _("Least sure on slice {index}: {score:.0%}").format(index=weakest[0], score=scores[weakest[0]])
-            )
-        else:
-            ui.confidenceLabel.setText("")
+        self.view.show(controller, parameters, self._place_button)
 
     def _watch_names(self, segmentation: Any) -> None:
         """Codes and colour follow the names of this segmentation's segments from now on."""
@@ -526,61 +418,3 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for node in self.controller.boxes() if self.controller is not None else ():
                 if node.GetAttribute(scene.SEGMENT) == segment_id:
                     scene.show_colour(node, segment.GetColor())
-
-    def _refresh_corrections(self, controller: PanelController) -> None:
-        ui = self.ui
-        selected = controller.correctable and not controller.busy
-        segmented = selected and bool(controller.scores.get(controller.selected))
-        clicks = controller.understands("points")
-        for button in (ui.insideButton, ui.outsideButton, ui.scribbleButton, ui.outsideScribbleButton):
-            button.setEnabled(selected and clicks)
-        ui.sliceBoxButton.setEnabled(selected)
-        for button in (ui.acceptSliceButton, ui.acceptAllButton):
-            button.setEnabled(segmented)
-        accepted = controller.objects.get(controller.selected, {}).get("accepted", ())
-        ui.releaseButton.setEnabled(selected and (bool(accepted) or controller.opened is None))
-        ui.removeButton.setEnabled(selected)
-        for button in (
-            ui.drawBoxButton,
-            ui.insideButton,
-            ui.outsideButton,
-            ui.scribbleButton,
-            ui.outsideScribbleButton,
-            ui.sliceBoxButton,
-        ):
-            button.setChecked(button is self._place_button)
-
-
-def _show_status(segmentation: Any, name: str, controller: PanelController) -> None:
-    """The state of an object in Slicer's own column."""
-    segment = segmentation.GetSegmentation().GetSegment(name)
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    if segment is None:
-        return
-    status = {
-        "new": logic.NotStarted,
-        "changed": logic.InProgress,
-        "segmented": logic.InProgress,
-        "doubtful": logic.Flagged,
-        "accepted": logic.Completed,
-    }[controller.status(name)]
-    if logic.GetSegmentStatus(segment) != status:
-        logic.SetSegmentStatus(segment, status)
-
-
-def _agrees(terms: Any) -> bool:
-    """Whether the user wants to download weights, knowing from where, how large they are and under which licence."""
-    size = _("size not known") if terms["bytes"] is None else _("{size:.0f} MB").format(size=terms["bytes"] / 1e6)
-    question = _(
-        "Download the weights of {title} ({size}) from {hosts}?\n\nLicence: {licence}. {summary}\n\n{checked}\n"
-        "They go to {folder}. Nothing of your data is sent."
-    ).format(
-        title=terms["title"],
-        size=size,
-        hosts=", ".join(terms["hosts"]),
-        licence=terms["licence"],
-        summary=terms["summary"],
-        checked=terms["checked_by"],
-        folder=terms["folder"],
-    )
-    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download weights")))

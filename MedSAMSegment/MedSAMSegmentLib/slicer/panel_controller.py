@@ -10,14 +10,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from ..errors import CancelledError, MedSAMSegmentError
-from ..prompts import BoxPrompt
 from . import panel_scene as scene
+from .panel_boxes import ObjectBoxes
 from .panel_parameters import worker_options
+from .panel_results import WrittenResults
 from .protocol import unpack_mask
 from .worker_client import State, Transport, WorkerClient
 
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from ..volume import Volume
     from .bridge import SceneBridge
 
-_Written = tuple[Mapping[str, Any], bytes]
-"""A result of the worker as it was written: header and payload."""
-
 _PREVIEW_MILLISECONDS = 150
-_DOUBTFUL = 0.5
 
 
 class PanelController:
@@ -44,7 +40,6 @@ class PanelController:
         client: the worker.
         opened: what the worker said about the scan; ``None`` before it is open.
         objects: what it said about every object, by segment.
-        scores: confidence by object and slice.
         selected: the segment that corrections are for; empty for none.
         message: the latest sentence for the user; ``failed`` says whether it is an error, ``code`` which one.
         fraction: how much of a run is done; ``None`` when none is under way.
@@ -54,7 +49,8 @@ class PanelController:
         self.client = WorkerClient(transport, self._worker_changed)
         self.opened: Mapping[str, Any] | None = None
         self.objects: dict[str, Mapping[str, Any]] = {}
-        self.scores: dict[str, dict[int, float]] = {}
+        self._boxes = ObjectBoxes(bridge)
+        self._results = WrittenResults(bridge)
         self.selected = ""
         self.message = ""
         self.failed = False
@@ -67,12 +63,7 @@ class PanelController:
         self._volume: Volume | None = None
         self._volume_node: Any = None
         self._seen: tuple[Any, ...] = ()
-        self._axis: int | None = None
         self._chosen: tuple[Any, Any] = (None, None)
-        self._sent_boxes: dict[str, dict[str, Any]] = {}
-        self._writes: list[list[_Written]] = []
-        self._undone: list[list[_Written]] = []
-        self._forgotten: dict[str, tuple[str, tuple[float, float, float]]] = {}
         self._preview = scene.Preview()
         self._preview_timer: Any = None
         self._when_open: Callable[[], None] | None = None
@@ -89,11 +80,8 @@ class PanelController:
 
     def _recall(self) -> None:
         """What is kept with the chosen segmentation."""
-        kept = None if self._parameters is None else scene.remembered(self._parameters.segmentation)[1]
-        known = json.loads(kept) if kept else {"axis": None, "scores": {}}
-        self._axis = known["axis"]
-        self.scores = {name: {int(k): value for k, value in row.items()} for name, row in known["scores"].items()}
-        self.selected = next(iter(self.scores), "")
+        self._results.recall("" if self._parameters is None else scene.remembered(self._parameters.segmentation)[1])
+        self.selected = next(iter(self._results.scores), "")
 
     def forget(self) -> None:
         """Let the scan go; whatever is under way is stopped and changes nothing any more."""
@@ -102,9 +90,10 @@ class PanelController:
         self.client.close_scan()
         self._preview.remove()
         self._when_open = None
-        self.opened, self._volume, self._volume_node, self._axis = None, None, None, None
-        self.objects, self.scores, self._sent_boxes = {}, {}, {}
-        self._writes, self._undone, self._forgotten = [], [], {}
+        self.opened, self._volume, self._volume_node = None, None, None
+        self.objects = {}
+        self._boxes.forget()
+        self._results.forget()
         self.fraction = None
 
     def shut_down(self) -> None:
@@ -139,15 +128,24 @@ class PanelController:
     @property
     def ready(self) -> bool:
         """Whether there is something to segment."""
-        return self._parameters is not None and self._parameters.inputVolume is not None and bool(self.boxes())
+        return self._volume_chosen is not None and bool(self.boxes())
 
     @property
     def busy(self) -> bool:
         return self.fraction is not None
 
+    @property
+    def scores(self) -> dict[str, dict[int, float]]:
+        """Confidence by object and slice."""
+        return self._results.scores
+
+    @property
+    def _volume_chosen(self) -> Any | None:
+        return None if self._parameters is None else self._parameters.inputVolume
+
     def open(self) -> bool:
         """Open the chosen volume if it is not open; ``False`` (and a message) where it cannot be."""
-        node = None if self._parameters is None else self._parameters.inputVolume
+        node = self._volume_chosen
         if node is None:
             return self._say(_("Choose a volume first."), failed=True)
         try:
@@ -167,7 +165,7 @@ class PanelController:
         return True
 
     def _has_opened(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        self.opened, self._axis = reply, int(reply["axis"])
+        self.opened, self._results.axis = reply, int(reply["axis"])
         if not self._parameters.limitRange:
             self._parameters.firstSlice, self._parameters.lastSlice = 0, int(reply["slices"]) - 1
         self._heard(reply, payload)
@@ -179,7 +177,8 @@ class PanelController:
         self._volume = self._volume_node = self._when_open = None
         if error.code == "OTHER_SCAN" and self._parameters.segmentation is not None:
             # The volume was edited or moved: what was clicked in it does not fit any more.
-            self.objects, self.scores, self._sent_boxes = {}, {}, {}
+            self.objects, self._results.scores = {}, {}
+            self._boxes.forget()
             scene.remember(self._parameters.segmentation, None, None)
         self._has_failed(error)
 
@@ -187,15 +186,7 @@ class PanelController:
 
     def boxes(self) -> list[Any]:
         """The ROI nodes of all objects of the chosen segmentation."""
-        return [node for node in self._all_boxes() if not node.GetAttribute(scene.REMOVED)]
-
-    def _all_boxes(self) -> list[Any]:
-        """Also those of objects that undo may bring back."""
-        segmentation = None if self._parameters is None else self._parameters.segmentation
-        if segmentation is None:
-            return []
-        nodes = [node for node in scene.nodes_with_role("box") if node.GetAttribute(scene.SEGMENT)]
-        return [node for node in nodes if node.GetNodeReference(scene.SEGMENTATION) is segmentation]
+        return self._boxes.nodes(None if self._parameters is None else self._parameters.segmentation)
 
     def box_of(self, name: str) -> Any | None:
         """The ROI node of an object."""
@@ -218,7 +209,7 @@ class PanelController:
             slicer.mrmlScene.RemoveNode(node)
             return
         try:
-            box = self._box(node)
+            box = self._boxes.prompt(node, self._volume_node)
             segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
         except MedSAMSegmentError as error:
             slicer.mrmlScene.RemoveNode(node)
@@ -238,7 +229,7 @@ class PanelController:
             segmentation.GetSegmentation().RemoveSegment(name)
             self._has_failed(error)
 
-        self._sent_boxes[name] = box
+        self._boxes.has_been_sent(name, box)
         self._step("add_object", {"name": name, "box": box}, refused)
         self.box_moved(node)
 
@@ -260,14 +251,11 @@ class PanelController:
         if name in self.objects or (self.correctable and self.open()):
             self._step("remove_object", {"name": name}, self._has_failed)
 
-    def _box(self, node: Any) -> dict[str, Any]:
-        return BoxPrompt(self._bridge.box(node, self._volume_node)).as_dict()
-
     def _preview_box(self, node: Any) -> None:
         if self.busy or node.GetScene() is None or not self.open():
             return
         try:
-            box = self._box(node)
+            box = self._boxes.prompt(node, self._volume_node)
         except MedSAMSegmentError as error:
             self._has_failed(error)
             return
@@ -313,10 +301,12 @@ class PanelController:
             for name in names:
                 node = self.box_of(name)
                 self._has_segment(name)
-                if node is not None and (self._is_moved(name, node) or name not in self._known_names()):
-                    verb = "move_object" if name in self._known_names() else "add_object"
-                    self._sent_boxes[name] = self._box(node)
-                    self._step(verb, {"name": name, "box": self._sent_boxes[name]}, self._has_failed)
+                is_known = name in self._boxes.known or name in self.objects
+                if node is not None and (self._is_moved(name, node) or not is_known):
+                    box = self._boxes.prompt(node, self._volume_node)
+                    self._boxes.has_been_sent(name, box)
+                    verb = "move_object" if is_known else "add_object"
+                    self._step(verb, {"name": name, "box": box}, self._has_failed)
         except MedSAMSegmentError as error:
             self._has_failed(error)
             return
@@ -335,9 +325,6 @@ class PanelController:
             self._say(_("Stopping ..."))
             self.client.cancel()
 
-    def _known_names(self) -> set[str]:
-        return set(self._sent_boxes) | set(self.objects)
-
     def _has_segment(self, name: str) -> None:
         """Make the segment of an object again if the user deleted it."""
         segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
@@ -348,13 +335,9 @@ class PanelController:
     def _is_moved(self, name: str, node: Any) -> bool:
         if self._volume is None:
             return False
-        sent = self._sent_boxes.get(name)
-        if sent is None:
+        if name not in self._boxes.known:
             return name not in self.objects
-        try:
-            return not _same_box(sent, self._box(node))
-        except MedSAMSegmentError:
-            return True
+        return self._boxes.is_moved(name, node, self._volume_node)
 
     def _reach(self) -> str | list[int]:
         """The slices that a run may change: of the range, and from the slice that is shown in the direction."""
@@ -385,14 +368,10 @@ class PanelController:
         if segmentation is None or segmentation.GetSegmentation().GetSegment(name) is None:
             return  # deleted while it was being made
         try:
-            self._write_mask(header, payload)
+            self._results.write(segmentation, self._volume_node, header, payload)
         except MedSAMSegmentError as error:
             self._has_failed(error)
             return
-        if self._writes:
-            self._writes[-1].append((header, payload))
-        self._undone.clear()
-        self.scores[name] = _scores(header)
         if 0 in header["mask"]["shape"]:
             self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
         else:
@@ -402,12 +381,6 @@ class PanelController:
                 seconds=header["seconds"],
             )
             self._say(text)
-
-    def _write_mask(self, header: Mapping[str, Any], payload: bytes) -> None:
-        model = {**header["provenance"]["model"], "version": header["provenance"]["software"]["version"]}
-        mask, offset = unpack_mask(header["mask"], payload), list(header["mask"]["offset"])
-        segmentation = self._parameters.segmentation
-        self._bridge.write(segmentation, str(header["name"]), self._volume_node, mask, offset, model)
 
     def _run_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
         self.fraction = None
@@ -427,7 +400,7 @@ class PanelController:
     @property
     def correctable(self) -> bool:
         """Whether there is a selected object that corrections can be for; after a scene was loaded, too."""
-        return self.selected in self.objects or (self.opened is None and self.selected in self.scores)
+        return self.selected in self.objects or (self.opened is None and self.selected in self._results.scores)
 
     def understands(self, prompt: str) -> bool:
         """Whether the chosen model was trained with ``"points"``; unknown before it is open."""
@@ -479,32 +452,21 @@ class PanelController:
 
     def shown_slice(self) -> int | None:
         """The slice that the user looks at."""
-        volume_node = None if self._parameters is None else self._parameters.inputVolume
-        if self._axis is None or volume_node is None:
-            return None
-        return scene.current_slice(volume_node, self._axis)
+        volume_node, axis = self._volume_chosen, self._results.axis
+        return None if volume_node is None or axis is None else scene.current_slice(volume_node, axis)
 
     def show_slice(self, index: int) -> None:
-        volume_node = None if self._parameters is None else self._parameters.inputVolume
-        if self._axis is not None and volume_node is not None:
-            scene.show_slice(volume_node, self._axis, index)
+        volume_node, axis = self._volume_chosen, self._results.axis
+        if volume_node is not None and axis is not None:
+            scene.show_slice(volume_node, axis, index)
 
     def weakest_slices(self, name: str) -> list[int]:
         """The slices of an object, the least trustworthy first; accepted ones are left out."""
-        accepted = set(self.objects.get(name, {}).get("accepted", ()))
-        row = {k: score for k, score in self.scores.get(name, {}).items() if k not in accepted}
-        return sorted(row, key=lambda k: (row[k], k))
+        return self._results.weakest_slices(name, self.objects.get(name, {}))
 
     def status(self, name: str) -> str:
-        """``"new"``, ``"changed"``, ``"doubtful"``, ``"segmented"`` or ``"accepted"``."""
-        row, known = self.scores.get(name), self.objects.get(name)
-        if not row:
-            return "new"
-        if known is not None and set(row) <= set(known["accepted"]):
-            return "accepted"
-        if known is not None and known["pending"] and not known["replayed"]:
-            return "changed"
-        return "doubtful" if min(row.values()) < _DOUBTFUL else "segmented"
+        """See :meth:`WrittenResults.status`."""
+        return self._results.status(name, self.objects.get(name))
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
@@ -555,21 +517,13 @@ class PanelController:
             self.client.redo(self._redo_done, self._has_failed)
 
     def _undo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        written = self._writes.pop() if self._writes else []
-        self._undone.append(written)
-        for _write in written:
-            self._bridge.undo(self._parameters.segmentation)
+        self._results.undo(self._parameters.segmentation)
         self._heard(reply, payload)
 
     def _redo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
-        written = self._undone.pop() if self._undone else []
-        self._writes.append(written)
+        self._follow(reply)
+        self._results.redo(self._parameters.segmentation, self._volume_node)
         self._heard(reply, payload)
-        # Segments that undo removed are new ones, of which the segment editor has no later states: write once more.
-        for header, mask in written:
-            self._write_mask(header, mask)
-            self.scores[str(header["name"])] = _scores(header)
-        self._changed()
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -583,8 +537,7 @@ class PanelController:
         """Something that undo takes back."""
 
         def done(reply: Mapping[str, Any], payload: bytes) -> None:
-            self._writes.append([])
-            self._undone.clear()
+            self._results.begin_step()
             self._heard(reply, payload)
             if then is not None:
                 then()
@@ -596,35 +549,17 @@ class PanelController:
         if self._parameters is None or "objects" not in reply:
             return
         self.objects = dict(reply["objects"])
-        boxes = {item["name"]: item["box"] for item in reply["state"]["objects"]}
-        for name, box in boxes.items():
-            if box is not None:
-                self._sent_boxes.setdefault(name, box)
-        self._sent_boxes = {name: box for name, box in self._sent_boxes.items() if name in boxes}
-        self._follow(set(boxes))
+        self._boxes.worker_knows({item["name"]: item["box"] for item in reply["state"]["objects"]})
+        self._follow(reply)
         if self._parameters.segmentation is not None:
-            scores = json.dumps({"axis": self._axis, "scores": self.scores})
-            scene.remember(self._parameters.segmentation, json.dumps(reply["state"]), scores)
+            scene.remember(self._parameters.segmentation, json.dumps(reply["state"]), self._results.kept())
         self._changed()
 
-    def _follow(self, names: set[str]) -> None:
-        """Segments and boxes of objects that undo took away go, those it brought back come."""
-        segmentation = (
-            None if self._parameters.segmentation is None else self._parameters.segmentation.GetSegmentation()
-        )
-        for node in self._all_boxes():
-            name = node.GetAttribute(scene.SEGMENT)
-            there = name in names
-            if there == bool(node.GetAttribute(scene.REMOVED)):
-                scene.show_box(node, there)
-            segment = None if segmentation is None else segmentation.GetSegment(name)
-            if not there and segment is not None:
-                self._forgotten[name] = (segment.GetName(), segment.GetColor())
-                segmentation.RemoveSegment(name)
-                self.scores.pop(name, None)
-            elif there and segment is None and segmentation is not None and name in self._forgotten:
-                title, colour = self._forgotten.pop(name)
-                segmentation.AddEmptySegment(name, title, colour)
+    def _follow(self, reply: Mapping[str, Any]) -> None:
+        """Boxes and segments of objects that undo took away go, those it brought back come."""
+        names = {item["name"] for item in reply["state"]["objects"]}
+        for name in self._boxes.follow(names, self._parameters.segmentation):
+            self._results.scores.pop(name, None)
         if self.selected not in names:
             self.selected = next(iter(sorted(names)), "")
 
@@ -645,11 +580,3 @@ class PanelController:
         if self.client.state is State.STARTING and self.busy:
             self._say(_("Starting the segmentation process ..."))
         self._changed()
-
-
-def _same_box(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return all(np.allclose(a[part], b[part], atol=1e-4) for part in ("centre", "axes", "size"))
-
-
-def _scores(header: Mapping[str, Any]) -> dict[int, float]:
-    return {int(k): float(score) for k, score in header["scores"].items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from ..checkpoints import list_models
@@ -19,6 +20,11 @@ TRACKED = ("embedded", "sam2", "efficient-tam", "sam", "sam-tiny-vit")
 def choosable_models() -> list[ModelSpec]:
     """The models of the catalog that segment volumes, the default one first."""
     return [spec for spec in list_models() if spec.architecture in TRACKED]
+
+
+def chosen_model(name: str) -> ModelSpec:
+    """One of :func:`choosable_models`."""
+    return next(spec for spec in choosable_models() if spec.name == name)
 
 
 def is_here(spec: ModelSpec) -> bool:
@@ -68,3 +74,21 @@ def windows() -> list[tuple[str, str]]:
         ("display", _("As displayed now")),
         ("custom", _("Level / width:")),
     ]
+
+
+def agrees_to_download(terms: Any) -> bool:
+    """Whether the user wants to download weights, knowing from where, how large they are and under which licence."""
+    size = _("size not known") if terms["bytes"] is None else _("{size:.0f} MB").format(size=terms["bytes"] / 1e6)
+    question = _(
+        "Download the weights of {title} ({size}) from {hosts}?\n\nLicence: {licence}. {summary}\n\n{checked}\n"
+        "They go to {folder}. Nothing of your data is sent."
+    ).format(
+        title=terms["title"],
+        size=size,
+        hosts=", ".join(terms["hosts"]),
+        licence=terms["licence"],
+        summary=terms["summary"],
+        checked=terms["checked_by"],
+        folder=terms["folder"],
+    )
+    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download weights")))
