@@ -26,7 +26,7 @@ class LoopTimer:
 
 
 class ChildTransport:
-    """A :class:`~MedSAMSegmentLib.slicer.worker_client.Transport` on a real child process."""
+    """A :class:`~MedSAMSegmentLib.slicer.worker_transport.Transport` on a real child process."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None

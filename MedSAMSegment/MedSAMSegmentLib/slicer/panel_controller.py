@@ -19,7 +19,8 @@ from .panel_boxes import ObjectBoxes
 from .panel_parameters import worker_options
 from .panel_results import WrittenResults
 from .protocol import unpack_mask
-from .worker_client import State, Transport, WorkerClient
+from .worker_client import State, WorkerClient
+from .worker_transport import Transport
 
 if TYPE_CHECKING:
     from ..volume import Volume

@@ -29,7 +29,7 @@ class PanelView:
     def __init__(self, ui: Any, strip: ConfidenceStrip) -> None:
         self.choices = _choices(ui)
         self.showing = False
-        self._ui = ui
+        self.ui = ui
         self._strip = strip
         self._shown: Any = None
         row = qt.QHBoxLayout(ui.confidenceFrame)
@@ -54,14 +54,14 @@ class PanelView:
             self._show_segments(controller, parameters.segmentation)
             self._show_confidence(controller, parameters.segmentation)
             self._show_corrections(controller)
-            self._ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
-            for button in (self._ui.drawBoxButton, *self._clicks(), self._ui.sliceBoxButton):
+            self.ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
+            for button in (self.ui.drawBoxButton, *self._clicks(), self.ui.sliceBoxButton):
                 button.setChecked(button is pressed)
         finally:
             self.showing = False
 
     def _show_choices(self, parameters: Any) -> None:
-        ui = self._ui
+        ui = self.ui
         for name, (box, items) in self.choices.items():
             values = [value for value, _text in items]
             current = getattr(parameters, name)
@@ -77,7 +77,7 @@ class PanelView:
         ui.lastSliceSpinBox.setEnabled(parameters.limitRange)
 
     def _show_run(self, controller: PanelController) -> None:
-        ui, busy = self._ui, controller.busy
+        ui, busy = self.ui, controller.busy
         ui.segmentButton.setText(_("Cancel") if busy else _("Segment"))
         ui.segmentButton.setEnabled(busy or controller.ready)
         ui.segmentButton.setToolTip(
@@ -95,11 +95,11 @@ class PanelView:
         ui.redoButton.setEnabled(controller.client.can_redo and not busy)
 
     def _show_segments(self, controller: PanelController, segmentation: Any | None) -> None:
-        table = self._ui.objectsTable
+        table = self.ui.objectsTable
         if self._shown is not segmentation:
             self._shown = segmentation
             table.setSegmentationNode(segmentation)
-            self._ui.show3DButton.setSegmentationNode(segmentation)
+            self.ui.show3DButton.setSegmentationNode(segmentation)
         for node in controller.boxes():
             name = node.GetAttribute(scene.SEGMENT)
             scene.show_handles(node, name == controller.selected)
@@ -111,7 +111,7 @@ class PanelView:
             table.setSelectedSegmentIDs([selected])
 
     def _show_confidence(self, controller: PanelController, segmentation: Any | None) -> None:
-        ui, name = self._ui, controller.selected
+        ui, name = self.ui, controller.selected
         there = _has_segment(segmentation, name)
         scores = controller.scores.get(name, {}) if there else {}
         accepted = set(controller.objects.get(name, {}).get("accepted", ()))
@@ -126,7 +126,7 @@ class PanelView:
             ui.confidenceLabel.setText("")
 
     def _show_corrections(self, controller: PanelController) -> None:
-        ui = self._ui
+        ui = self.ui
         selected = controller.correctable and not controller.busy
         segmented = selected and bool(controller.scores.get(controller.selected))
         clicks = controller.understands("points")
@@ -140,7 +140,7 @@ class PanelView:
         ui.removeButton.setEnabled(selected)
 
     def _clicks(self) -> tuple[Any, ...]:
-        ui = self._ui
+        ui = self.ui
         return ui.insideButton, ui.outsideButton, ui.scribbleButton, ui.outsideScribbleButton
 
 

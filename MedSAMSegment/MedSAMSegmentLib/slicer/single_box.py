@@ -11,7 +11,8 @@ from .bridge import algorithm_name
 from .bridge_geometry import box_of, volume_of
 from .bridge_segments import Block
 from .protocol import unpack_mask
-from .worker_client import Transport, WorkerClient
+from .worker_client import WorkerClient
+from .worker_transport import Transport
 
 Found = Callable[[Block, str], None]
 """Called with the mask on the scan's grid, and the algorithm's name and version."""

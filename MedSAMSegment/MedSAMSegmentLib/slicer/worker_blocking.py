@@ -34,7 +34,7 @@ class BlockingTimer:
 
 
 class BlockingTransport:
-    """A :class:`~.worker_client.Transport` whose callbacks come from :meth:`wait`.
+    """A :class:`~.worker_transport.Transport` whose callbacks come from :meth:`wait`.
 
     Args:
         python: the interpreter; by default Slicer's.

@@ -2,8 +2,7 @@
 
 Nothing here waits: answers come back through callbacks, on the GUI's thread.  What the worker needs to know (the scan,
 the model, everything the user said) is kept here, so that a worker that crashed, ran out of memory or had to be killed
-is replaced by one that knows the same.  No Qt: a :class:`Transport` moves the bytes and a clock calls back, see
-``worker_process.py``.
+is replaced by one that knows the same.  No Qt: a :class:`Transport` moves the bytes and a clock calls back.
 """
 
 from __future__ import annotations
@@ -12,60 +11,23 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CancelledError, InferenceError, MedSAMSegmentError
 from .protocol import VERSION, Frame, FrameReader
-from .worker_exchange import ExchangeFolder, VolumeWriter
+from .worker_exchange import ExchangeFolder
+from .worker_scan import KnownScan
+from .worker_transport import Timer, Transport
 
 if TYPE_CHECKING:
     from ..volume import Volume
 
 _logger = logging.getLogger(__name__)
 
-STEPS = frozenset(
-    {
-        "add_object",
-        "move_object",
-        "remove_object",
-        "add_points",
-        "add_scribble",
-        "add_line",
-        "add_slice_box",
-        "add_mask",
-        "accept",
-        "release",
-    }
-)
-"""Verbs that undo takes back."""
-
 _NEED_NO_SCAN = frozenset({"download", "download_terms", "import_weights", "devices"})
-_UNDO_STEPS = 64
 _GRACE_MILLISECONDS = 2000
 _START_MILLISECONDS = 60_000
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Transport(Protocol):
-    """A child process and a clock."""
-
-    def start(self, folder: str, output: Callable[[bytes], None], ended: Callable[[str], None]) -> None:
-        """Start the worker; ``ended`` is called once with how it ended, also when it never began."""
-        ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def kill(self) -> None:
-        """End the worker at once; ``ended`` is not called any more."""
-        ...
-
-    def later(self, milliseconds: int, callback: Callable[[], None]) -> Timer:
-        """Call back once."""
-        ...
 
 
 class State(enum.Enum):
@@ -105,18 +67,6 @@ class Job:
     number: int = 0
 
 
-@dataclass
-class _Scan:
-    """What a worker needs to be told before anything else."""
-
-    writer: VolumeWriter
-    options: dict[str, Any]
-    state: Mapping[str, Any] | None
-    opened_by: int = -1
-    past: list[Mapping[str, Any] | None] = field(default_factory=list)
-    future: list[Mapping[str, Any] | None] = field(default_factory=list)
-
-
 class WorkerClient:
     """See the module's text.
 
@@ -137,7 +87,7 @@ class WorkerClient:
         self._changed = changed
         self._root = root
         self._folder: ExchangeFolder | None = None
-        self._scan: _Scan | None = None
+        self._scan: KnownScan | None = None
         self._queue: deque[Job] = deque()
         self._current: Job | None = None
         self._reader = FrameReader()
@@ -170,16 +120,13 @@ class WorkerClient:
         self._drop_waiting(CancelledError())
         if self._folder is None:
             self._folder = ExchangeFolder(self._root)
-        self._scan = _Scan(self._folder.writer(volume), dict(options), state)
+        self._scan = KnownScan(self._folder.writer(volume), dict(options), state)
         self.submit("open", done=done, failed=failed)
 
     def configure(self, options: Mapping[str, Any], done: Done | None = None, failed: Failed | None = None) -> None:
         """Go on with the same scan and prompts, with another model or other settings."""
         if self._scan is not None:
-            self._scan.options = dict(options)
-            if self._scan.state is not None:
-                # Other weights than the prompts were given with are the user's choice, and no mistake.
-                self._scan.state = {**self._scan.state, "model": {"name": "", "architecture": "", "weights": ""}}
+            self._scan.configure(options)
             self.submit("open", done=done, failed=failed, replaces="open")
 
     def close_scan(self) -> None:
@@ -292,7 +239,7 @@ class WorkerClient:
     def _opening(self) -> dict[str, Any]:
         assert self._scan is not None
         self._scan.opened_by = self._generation
-        return {"volume": self._scan.writer.description, "state": self._scan.state, **self._scan.options}
+        return self._scan.opening()
 
     def _written(self) -> bool:
         """Whether the scan's file is complete; if not, a little more of it is written and the queue waits."""
@@ -379,29 +326,13 @@ class WorkerClient:
             self._current = None
             self._set_state(State.IDLE)
             if "reply" in header:
-                self._remember(job, header["reply"])
+                if self._scan is not None and "state" in header["reply"]:
+                    self._scan.remember(job.verb, header["reply"]["state"])
                 if job.done is not None:
                     job.done(header["reply"], frame.payload)
             else:
                 self._fail(job, _error(header.get("error", {})))
             self._pump()
-
-    def _remember(self, job: Job, reply: Mapping[str, Any]) -> None:
-        """Keep what the user said, and the way back."""
-        scan = self._scan
-        if scan is None or "state" not in reply:
-            return
-        if job.verb in STEPS:
-            scan.past.append(scan.state)
-            del scan.past[:-_UNDO_STEPS]
-            scan.future.clear()
-        elif job.verb == "undo" and scan.past:
-            scan.past.pop()
-            scan.future.append(scan.state)
-        elif job.verb == "redo" and scan.future:
-            scan.future.pop()
-            scan.past.append(scan.state)
-        scan.state = reply["state"]
 
     def _ended(self, generation: int, how: str) -> None:
         if generation != self._generation or self.state is State.OFF:

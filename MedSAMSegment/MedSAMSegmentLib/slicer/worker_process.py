@@ -38,7 +38,7 @@ class QtTimer:
 
 
 class QtTransport:
-    """A :class:`~.worker_client.Transport`.
+    """A :class:`~.worker_transport.Transport`.
 
     Args:
         python: the interpreter; by default Slicer's.
