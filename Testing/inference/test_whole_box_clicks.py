@@ -288,4 +288,6 @@ def test_the_embedded_network_leaves_out_a_body_that_was_clicked_on_as_another(l
     mask = s.refine("object", [tuple(volume.geometry.index_to_lps((43, 32, 12)))], positive=False).mask
     assert 2 * (mask & left).sum() / (mask.sum() + left.sum()) > 0.9
     again = s.refine("object", [tuple(volume.geometry.index_to_lps((41, 32, 9)))], positive=False).mask
-    assert not (again & ~mask).any(), "saying so twice brings nothing back"
+    assert not (again & ~mask & ~left).any(), "saying so twice brings nothing of it back"
+    # Slices that the click reaches are worked out anew: the other body's border may move by some voxels.
+    assert (again ^ mask).sum() < 0.01 * mask.sum()

@@ -10,8 +10,10 @@ from MedSAMSegmentLib.errors import CheckpointError, InputError, UsageError
 from MedSAMSegmentLib.models.coarse import CoarseGrid
 from MedSAMSegmentLib.models.embedded import build_embedded
 from MedSAMSegmentLib.training.corrections import begin_correcting, correction_step
+from MedSAMSegmentLib.training.detail_samples import make_detail_batch
+from MedSAMSegmentLib.training.details import detail_step
 from MedSAMSegmentLib.training.fields import Randomness
-from MedSAMSegmentLib.training.options import Stage, TrainingOptions
+from MedSAMSegmentLib.training.options import KINDS, Stage, TrainingOptions
 from MedSAMSegmentLib.training.run import run_training
 from MedSAMSegmentLib.training.trainer import STATE_FILE, StepReport, Trainer
 from MedSAMSegmentLib.training.volume_samples import make_volume_batch
@@ -38,6 +40,7 @@ def _options(**changes: object) -> TrainingOptions:
             Stage("clicks", 2, samples=2, slices=8, size=16),
             Stage("slices", 2, samples=4, slices=2, size=48),
             Stage("sequences", 3, samples=2, slices=3, size=48),
+            Stage("details", 2, samples=2, slices=2, size=48),
         ),
     }
     return TrainingOptions(**{**values, **changes})
@@ -54,12 +57,12 @@ def _one_thread():
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = Trainer(_options(), tmp_path / "whole", workers=0)
     whole.run(lambda report: None)
-    for stop in (2, 3, 7, None):
+    for stop in (2, 3, 7, 10, None):
         part = Trainer(_options(), tmp_path / "parts", workers=0)
         part.run(lambda report: None, until=stop)
         part.save()
     weights, resumed = whole.weights(), part.weights()
-    assert part.step == 9
+    assert part.step == 11
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
@@ -119,6 +122,25 @@ def test_corrections_are_learned() -> None:
     assert losses[-1] < 0.85 * losses[0]
 
 
+def test_slices_learn_how_far_what_was_found_can_be_trusted() -> None:
+    """The same boxes again and again: a network that finds nothing is not believed."""
+    torch.manual_seed(1)
+    network = build_embedded(**SMALL)
+    torch.nn.init.constant_(network.coarse.head.bias, -9.0)
+    batch = make_detail_batch(3, 0, 4, 3, 48, CoarseGrid())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    seen = []
+    for number in range(60):
+        result = detail_step(network, batch, Randomness.from_seed(number))
+        optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        optimizer.step()
+        seen += [result.dice] if "found" in result.dice else []
+    assert max(dice["found"] for dice in seen) < 0.3
+    last = [dice["corrected"] for dice in seen[-10:]]
+    assert sum(last) / len(last) > 0.5
+
+
 def test_a_run_may_begin_with_given_weights(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -149,8 +171,8 @@ def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     weights = load_file(checkpoint)
     network = build_embedded(**SMALL, coarse_corrects=True)
     network.load_state_dict({name: value.float() for name, value in weights.items()})
-    assert [report.step for report in seen] == list(range(1, 10))
-    assert {report.kind for report in seen} == {"volumes", "clicks", "slices", "sequences"}
+    assert [report.step for report in seen] == list(range(1, 12))
+    assert {report.kind for report in seen} == set(KINDS)
     for name in ("log.csv", "curve.png", "samples.png", "volumes.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -182,8 +204,9 @@ def test_senseless_stages_are_refused() -> None:
         Stage("volumes", 1, 1, slices=12, size=40)
 
 
-def test_a_stage_on_its_own_leaves_the_other_parts_of_the_network_as_they_were(tmp_path: Path) -> None:
-    first = Trainer(_options(stages=(Stage.parse("slices:1:2x2x48"),)), tmp_path / "first", workers=0)
+@pytest.mark.parametrize("stage", ["slices:1:2x2x48", "details:1:2x2x48"])
+def test_a_stage_on_its_own_leaves_the_other_parts_of_the_network_as_they_were(tmp_path: Path, stage: str) -> None:
+    first = Trainer(_options(stages=(Stage.parse(stage),)), tmp_path / "first", workers=0)
     before = first.weights()
     first.run(lambda report: None)
     after = first.weights()

@@ -11,6 +11,8 @@ from ..errors import UsageError
 BODIES = 0.6
 """How many of the whole boxes are drawn in computed bodies, unless a run says otherwise."""
 
+KINDS = ("volumes", "clicks", "slices", "sequences", "details")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -18,9 +20,11 @@ class Stage:
 
     Args:
         kind: ``"volumes"`` (the coarse network on whole boxes), ``"clicks"`` (the network that corrects it),
-            ``"slices"`` (every slice on its own) or ``"sequences"`` (with the network's memory).
+            ``"slices"`` (every slice on its own), ``"sequences"`` (with the network's memory) or ``"details"`` (slices,
+            given what the coarse network finds in the whole box).
         steps: optimiser steps.
-        samples, slices: samples a batch, consecutive slices a sample; for whole boxes, cells along the slice axis.
+        samples, slices: samples a batch, slices a sample (consecutive ones, but for details); for whole boxes, cells
+            along the slice axis.
         size: rows and columns of the crop in pixels; for whole boxes, cells along the rows and columns.
     """
 
@@ -31,11 +35,9 @@ class Stage:
     size: int = 128
 
     def __post_init__(self) -> None:
-        if self.kind not in ("volumes", "clicks", "slices", "sequences"):
+        if self.kind not in KINDS:
             raise UsageError(
-                "BAD_STAGE",
-                f"Unknown kind of training stage: {self.kind}.",
-                "Use volumes, clicks, slices or sequences.",
+                "BAD_STAGE", f"Unknown kind of training stage: {self.kind}.", f"Use one of {', '.join(KINDS)}."
             )
         step = 8 if self.shows_boxes else 16
         if min(self.steps, self.samples, self.slices) < 1 or self.size % step:
@@ -101,6 +103,7 @@ class TrainingOptions:
         Stage("clicks", 1200, samples=8, slices=16, size=32),
         Stage("slices", 1200, samples=24, slices=2, size=96),
         Stage("sequences", 1200, samples=8, slices=5, size=96),
+        Stage("details", 900, samples=8, slices=6, size=96),
     )
 
     @property

@@ -29,7 +29,7 @@ def draw_curve(log: Path, target: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, columns in (
         (left, ["loss"]),
-        (right, ["coarse", "again", "first", "guided", "tracked", "swept", "clicked"]),
+        (right, ["coarse", "again", "found", "corrected", "first", "guided", "tracked", "swept", "clicked"]),
     ):
         for column in columns:
             points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]

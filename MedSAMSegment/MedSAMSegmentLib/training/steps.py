@@ -138,24 +138,42 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:
     """All slices of the batch on their own, with or without rough masks of themselves and of their neighbours."""
     pictures = _pictures(batch)
-    slices = pictures.shape[1]
-    features = network.encode_slices(pictures.flatten(0, 1))
-    truth = batch.masks[:, 1:-1].flatten(0, 1)
-    below = above = own = None
     known = randomness.pick(KNOWN_MASKS)
+    masks: dict[str, Tensor] = {}
     if known != "none":
         around = torch.stack([batch.masks[:, :-2], batch.masks[:, 1:-1], batch.masks[:, 2:]], dim=2).flatten(0, 1)
-        rough = rough_masks(around, randomness)
-        below = rough[:, :1] if known in ("below", "neighbours", "all") else None
-        own = rough[:, 1:2] if known in ("own", "all") else None
-        above = rough[:, 2:] if known in ("above", "neighbours", "all") else None
-    prompts = SlicePrompts(
-        batch.box_coordinates.flatten(0, 1), batch.slice_step.repeat_interleave(slices), below, above, own
-    )
+        masks = known_masks(rough_masks(around, randomness), known)
+    step = batch.slice_step.repeat_interleave(pictures.shape[1])
+    prompts = SlicePrompts(batch.box_coordinates.flatten(0, 1), step, **masks)
+    return work_out(network, pictures.flatten(0, 1), batch.masks[:, 1:-1].flatten(0, 1), prompts, randomness)
+
+
+def known_masks(around: Tensor, known: str) -> dict[str, Tensor]:
+    """Of logits (B, 3, h, w) of the slices before, here and after, those that are known; named as in `SlicePrompts`.
+
+    Args:
+        known: a key of :data:`KNOWN_MASKS`.
+    """
+    masks = {"below": around[:, :1], "own": around[:, 1:2], "above": around[:, 2:]}
+    names = {"none": (), "neighbours": ("below", "above"), "all": tuple(masks)}.get(known, (known,))
+    return {name: masks[name] for name in names}
+
+
+def work_out(
+    network: EmbeddedNetwork, pictures: Tensor, truth: Tensor, prompts: SlicePrompts, randomness: Randomness
+) -> StepResult:
+    """Slices on their own, and sometimes once more with a click where they are wrong.
+
+    Args:
+        pictures: (B, 3, S, S) every slice between its neighbours.
+        truth: (B, S, S) 0 or 1.
+    """
+    features = network.encode_slices(pictures)
     embedding = network.without_memory(features)
     output = network.segment_slice(embedding, features.high_resolution, prompts)
     result = slice_loss(output, truth)
-    dice = {"first" if known == "none" else "guided": float(result.dice.mean())}
+    given = (prompts.below, prompts.own, prompts.above)
+    dice = {"first" if all(mask is None for mask in given) else "guided": float(result.dice.mean())}
     loss = result.total
     if randomness.chance(0.25):
         clicked = _click(network, embedding, features, prompts, output, truth, randomness)

@@ -21,6 +21,8 @@ from ..models.coarse import CoarseGrid
 from ..models.embedded import EmbeddedNetwork, build_embedded
 from ..models.layers import channels_last
 from .corrections import begin_correcting, correction_step
+from .detail_samples import DetailBatch, make_detail_batch
+from .details import detail_step
 from .fields import Randomness
 from .options import TrainingOptions
 from .samples import Batch, SampleOptions, make_batch
@@ -28,6 +30,8 @@ from .steps import sequence_step, slice_step, volume_step
 from .volume_samples import VolumeBatch, make_volume_batch
 
 STATE_FILE = "training_state.pt"
+
+AnyBatch = Batch | VolumeBatch | DetailBatch
 _STEP_STREAM = 1 << 40
 
 
@@ -44,7 +48,7 @@ class StepReport:
     seconds_waiting: float
 
 
-class _Stream(Dataset["Batch | VolumeBatch"]):
+class _Stream(Dataset["AnyBatch"]):
     """Batches by step number, so that any number of worker processes yields the same run."""
 
     def __init__(self, options: TrainingOptions, first: int) -> None:
@@ -54,13 +58,16 @@ class _Stream(Dataset["Batch | VolumeBatch"]):
     def __len__(self) -> int:
         return self.options.steps - self.first
 
-    def __getitem__(self, index: int) -> Batch | VolumeBatch:
+    def __getitem__(self, index: int) -> AnyBatch:
         step = self.first + index
         stage = self.options.stage_at(step)
         torch.set_num_threads(1)
         if stage.shows_boxes:
             grid = CoarseGrid((stage.slices, stage.size, stage.size))
             return make_volume_batch(self.options.seed, step, stage.samples, grid, bodies=self.options.bodies)
+        if stage.kind == "details":
+            shape = stage.samples, stage.slices, stage.size
+            return make_detail_batch(self.options.seed, step, *shape, CoarseGrid(), bodies=self.options.bodies)
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
 
 
@@ -161,7 +168,7 @@ class Trainer:
             waited = time.perf_counter() - started
             after_step(self._train_on(batch, started, waited))
 
-    def _batches(self) -> Iterator[Batch | VolumeBatch]:
+    def _batches(self) -> Iterator[AnyBatch]:
         stream = _Stream(self.options, self.step)
         if self.workers == 0:
             threads = torch.get_num_threads()
@@ -172,14 +179,16 @@ class Trainer:
             return
         yield from DataLoader(stream, batch_size=None, num_workers=self.workers, prefetch_factor=4, collate_fn=_same)
 
-    def _train_on(self, batch: Batch | VolumeBatch, started: float, waited: float) -> StepReport:
+    def _train_on(self, batch: AnyBatch, started: float, waited: float) -> StepReport:
         stage = self.options.stage_at(self.step)
         batch = type(batch)(**{name: value.to(self.device) for name, value in vars(batch).items()})
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         randomness = Randomness.from_seed(self.options.seed, _STEP_STREAM + self.step)
-        if isinstance(batch, Batch):
+        if isinstance(batch, DetailBatch):
+            result = detail_step(self.network, batch, randomness)
+        elif isinstance(batch, Batch):
             step = slice_step if stage.kind == "slices" else sequence_step
             result = step(self.network, batch, randomness)
         elif stage.kind == "clicks":

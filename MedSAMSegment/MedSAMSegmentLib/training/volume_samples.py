@@ -14,21 +14,14 @@ from torch import Tensor
 
 from ..models.box_regions import RegionBatch
 from ..models.coarse import CoarseGrid
-from .anatomy.bodies import random_anatomy
-from .anatomy.scene import AnatomyScene
 from .appearance import native_size, render
+from .drawn_boxes import draw_box
 from .fields import Randomness
 from .options import BODIES
-from .samples import field_of_view, random_target, survey, truncate
-from .scene import Scene
+from .samples import field_of_view
 
-_JITTER = 0.4
-
-# How wide a part of a computed body is at least, half its length being 1.
-_THINNEST = 0.04
-
-# Targets that fill more of their box than this are taken the less often the more they fill, but at least so often.
-_LITTLE, _LEAST_CHANCE, _SURVEY = 0.2, 0.6, 16
+# How many slices a target covers at most, and how often a careless box also begins or ends on a wrong one.
+_MOST_SLICES, _CARELESS_ENDS = 60.0, 0.5
 
 # Fewer cells of the object than this are left where a scan ends inside of it: another one is taken.
 _LEAST_CELLS = 30.0
@@ -54,46 +47,6 @@ class VolumeBatch:
     regions: RegionBatch
 
 
-def _drawn(low: float, high: float, snap: float, randomness: Randomness, careless: float) -> tuple[float, float]:
-    """One axis of the box as drawn: at most ``snap`` beyond the object, or off by a share of its half-size."""
-    half = (high - low) / 2
-    if careless:
-        return (
-            low + randomness.uniform(-1.0, 1.0) * careless * half,
-            high + randomness.uniform(-1.0, 1.0) * careless * half,
-        )
-    return low - snap * randomness.uniform(0.0, 1.0), high + snap * randomness.uniform(0.0, 1.0)
-
-
-def _target(
-    randomness: Randomness, device: torch.device, bodies: float
-) -> tuple[Scene | AnatomyScene, tuple[Tensor, Tensor]]:
-    """A computed body or random shapes with the target's bounding box; of targets that fill it, some are passed over.
-
-    Round solids are easily learned; thin, bent or branched objects are not.
-    """
-    while randomness.chance(bodies):
-        body = random_anatomy(randomness)
-        bounds = survey(body, device)
-        if bounds is not None and float((bounds[1] - bounds[0]).min()) > _THINNEST:
-            return body, bounds
-    while True:
-        scene, (low, high) = random_target(randomness, device)
-        x, y, z = (low[axis] + (high[axis] - low[axis]) * (torch.arange(_SURVEY) + 0.5) / _SURVEY for axis in range(3))
-        level = scene.target_level((z.to(device), y.to(device), x.to(device)))
-        filled = float((level > 0).float().mean())
-        if randomness.chance(max(_LEAST_CHANCE, min(1.0, _LITTLE / max(filled, 1e-3)))):
-            return scene, (low, high)
-
-
-def _truncation(scene: Scene | AnatomyScene, bounds: tuple[Tensor, Tensor]) -> float:
-    """How often a scan, or a label, ends before the target does: long vessels, cords and muscles mostly."""
-    if isinstance(scene, Scene):
-        return 0.25
-    across, along = float((bounds[1] - bounds[0])[:2].max()), float((bounds[1] - bounds[0])[2])
-    return 0.7 if along > 2.5 * across else 0.3
-
-
 def make_volume_samples(
     randomness: Randomness, grid: CoarseGrid, looks: int, device: torch.device, bodies: float
 ) -> list[dict[str, Tensor]]:
@@ -102,63 +55,36 @@ def make_volume_samples(
     Args:
         bodies: how often the object is part of a computed body instead of a random shape.
     """
-    scene, bounds = _target(randomness, device, bodies)
-    truncated = randomness.chance(_truncation(scene, bounds))
-    low, high = truncate(scene, bounds, randomness, device) if truncated else bounds
-    z_low, z_high = float(low[2]), float(high[2])
-    scan_ends = truncated and randomness.chance(0.6)
-
-    # Slices: the object covers `depth` of them; a tight box ends at their outer faces.
-    depth = round(randomness.log_uniform(3.0, 60.0)) if randomness.chance(0.95) else randomness.integer(1, 3)
-    step = (z_high - z_low) / depth
-    first = z_low + 0.5 * step
-
-    careless = randomness.uniform(0.02, 0.25) if randomness.chance(_JITTER) else 0.0
-    pixel = float((high - low)[:2].max()) / randomness.log_uniform(8.0, 128.0)
-    box = [
-        _drawn(float(low[0]), float(high[0]), pixel, randomness, careless),
-        _drawn(float(low[1]), float(high[1]), pixel, randomness, careless),
-        (z_low, z_high),
-    ]
-    if careless and randomness.chance(0.5):
-        ends = _drawn(z_low, z_high, 0.0, randomness, careless)
-        box[2] = (z_low + round((ends[0] - z_low) / step) * step, z_high + round((ends[1] - z_high) / step) * step)
-        if box[2][1] - box[2][0] < 0.5 * step:
-            box[2] = (z_low, z_high)
+    drawn = draw_box(randomness, device, bodies, _MOST_SLICES, _CARELESS_ENDS)
 
     def along(axis: int, count: int) -> Tensor:
         """Scene coordinates of ``count`` cells across the shown part of a box axis (0 x, 1 y, 2 z)."""
-        low_face, high_face = box[axis]
-        fraction = (torch.arange(count) + 0.5) / count * 2.0 - 1.0
-        return (low_face + high_face) / 2 + fraction * grid.reach * (high_face - low_face) / 2
+        return drawn.along(axis, count, grid.reach)
 
     # Finer slices than cells need not be computed: the cell's own place stands for them.
     cells = along(2, grid.cells[0])
     cell_depth = float(cells[1] - cells[0])
-    if step > cell_depth:
-        position = (cells - first) / step
+    if drawn.step > cell_depth:
+        position = (cells - drawn.first) / drawn.step
         numbers = torch.arange(int(position[0].floor()), int(position[-1].floor()) + 2)
-        thickness = step
+        thickness = drawn.step
     else:
-        numbers = (cells - first) / step
+        numbers = (cells - drawn.first) / drawn.step
         position = torch.arange(len(cells), dtype=torch.float32)
         thickness = cell_depth
-    shown = numbers.clamp(0, depth - 1) if scan_ends else numbers
     size = grid.cells[1]
     fine = min(size, max(32, -(-native_size(size, randomness) // 8) * 8))
-    axes = ((first + shown * step).to(device), along(1, fine).to(device), along(0, fine).to(device))
-    images, mask = render(scene, axes, thickness, size, looks, randomness)
-    if truncated:
-        valid = (numbers > -0.5) & (numbers < depth - 0.5)
-        mask = mask * valid.to(device)[:, None, None]
-    index, mask = field_of_view(mask, (along(0, size), along(1, size)), (low, high), randomness)
+    axes = (drawn.heights(numbers).to(device), along(1, fine).to(device), along(0, fine).to(device))
+    images, mask = render(drawn.scene, axes, thickness, size, looks, randomness)
+    mask = drawn.labelled(mask, numbers)
+    index, mask = field_of_view(mask, (along(0, size), along(1, size)), drawn.target, randomness)
     images = [image[:, index[1]][:, :, index[0]] for image in images]
-    if step > cell_depth:
+    if drawn.step > cell_depth:
         images = [_between(image, position - numbers[0]) for image in images]
         mask = _between(mask, position - numbers[0])
     if float(mask.sum()) < _LEAST_CELLS:
         return make_volume_samples(randomness, grid, looks, device, bodies)
-    slice_step = torch.tensor(step / max((box[2][1] - box[2][0]) / 2, 1e-3), device=device)
+    slice_step = torch.tensor(drawn.slice_step, device=device)
     return [{"intensities": image, "masks": mask, "slice_step": slice_step} for image in images]
 
 
