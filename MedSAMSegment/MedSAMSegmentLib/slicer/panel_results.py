@@ -12,7 +12,8 @@ from .protocol import unpack_mask
 if TYPE_CHECKING:
     from .bridge import SceneBridge
 
-_DOUBTFUL = 0.5
+# An object is doubtful if any slice is less sure than this; where objects taper, slices seldom reach a half.
+_DOUBTFUL = 0.25
 
 
 @dataclass(frozen=True)
