@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,14 +33,27 @@ _START_SECONDS = 90.0
 AE_TITLE, OUR_AE_TITLE = "TESTPACS", "MEDSAMSEG"
 
 
+def _ports() -> Iterator[int]:
+    """Each port once, in an order of chance; another test process of this run (pytest-xdist) gets others."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    others = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # Below those that systems give to clients: such a port stays free between a kill and the next start.
+    ports = list(range(15000 + process, 32000, others))
+    random.SystemRandom().shuffle(ports)
+    yield from ports
+
+
+_not_given_yet = _ports()
+
+
 def free_port() -> int:
-    """A port nobody listens on now, from below those that systems give to clients: it stays free between a kill and
-    the next start."""
-    while True:
-        port = random.randrange(15000, 32000)
+    """A port nobody listens on now, and that this run gives to nobody else: an archive that is killed starts again on
+    the one it had."""
+    for port in _not_given_yet:
         with suppress(OSError), socket.socket() as listener:
             listener.bind(("127.0.0.1", port))
             return port
+    raise RuntimeError("no free port is left")
 
 
 class Orthanc:
