@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ..models.coarse import CoarseGrid
+from ..models.coarse import NOTHING_LOGIT, CoarseGrid, read_at
 from ..prompts.plan import SlicePlan
 from .crop import CropFrame
 from .crop_prompts import box_coordinates
@@ -23,9 +23,6 @@ from .predictor import BoxCoordinates
 
 if TYPE_CHECKING:
     from ..volume import Geometry, IntensityRange, OrientedBox, Volume
-
-# Beyond the grid there is nothing of the object.
-_NOTHING_LOGIT = -8.0
 
 # What changes within so many cells of a click was asked for.
 _BESIDE = 2
@@ -100,7 +97,7 @@ class CoarseMask:
             logits = _Places.of(at, logits.shape[number], logits.device).along(logits, number)
             shape = [-1 if each == number else 1 for each in range(3)]
             seen &= torch.from_numpy(np.abs(at) <= 1.0).to(seen.device).view(shape)
-        return replace(self, logits=logits.masked_fill(~seen, _NOTHING_LOGIT), box=box)
+        return replace(self, logits=logits.masked_fill(~seen, NOTHING_LOGIT), box=box)
 
     def places(self, clicks: Sequence[Click]) -> tuple[np.ndarray, np.ndarray]:
         """The clicks that lie on the grid: (n, 3) along its slices, rows and columns (faces at -1 and 1); (n,) bool."""
@@ -152,10 +149,7 @@ class CoarseMask:
 
         def on_slice(slices_up: int) -> torch.Tensor:
             at = here + slices_up * per_slice
-            sampled = F.grid_sample(
-                self.logits[None, None], at[None, None], mode="bilinear", padding_mode="border", align_corners=False
-            )[0, 0, 0]
-            return sampled.masked_fill_(at.abs().amax(dim=-1) > 1.0, _NOTHING_LOGIT)
+            return read_at(self.logits[None], at[None, None])[0, 0]
 
         return on_slice
 
@@ -173,10 +167,10 @@ class CoarseMask:
         def on_slice(slices_up: int) -> torch.Tensor:
             at = first + slices_up * step
             if abs(at) > 1.0:
-                return logits.new_full((size, size), _NOTHING_LOGIT)
+                return logits.new_full((size, size), NOTHING_LOGIT)
             # A layer at a time is so small that no second core is waited for.
             layer = _Places.of(np.array([at]), len(logits), device).along(logits, 0)[0]
-            return across[1].along(across[0].along(layer, 0), 1).masked_fill_(nothing, _NOTHING_LOGIT)
+            return across[1].along(across[0].along(layer, 0), 1).masked_fill_(nothing, NOTHING_LOGIT)
 
         return on_slice
 

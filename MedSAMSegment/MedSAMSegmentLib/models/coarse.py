@@ -43,6 +43,9 @@ _BINS, _ROUNDS = 32, 3
 GLANCE_CELLS = (16, 24, 24)
 """The grid of the first look, which takes a third of the time."""
 
+NOTHING_LOGIT = -8.0
+"""What is said of places beyond the grid."""
+
 # Evidence is computed from the image as it is and from the smoothed one.
 _EVIDENCE = 2
 
@@ -93,6 +96,19 @@ def resampled(values: Tensor, cells: tuple[int, int, int]) -> Tensor:
     if tuple(values.shape[1:]) == cells:
         return values
     return F.interpolate(values[None], size=cells, mode="trilinear", align_corners=False)[0]
+
+
+def read_at(logits: Tensor, places: Tensor) -> Tensor:
+    """Values of grids (B, *cells) between their cells; beyond the grid there is nothing of the object.
+
+    Args:
+        places: (B, slices, rows, columns, 3) along the grid's columns, rows and slices; -1 and 1 are its ends.
+
+    Returns:
+        (B, slices, rows, columns) logits.
+    """
+    read = F.grid_sample(logits[:, None], places, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
+    return read.masked_fill_(places.abs().amax(dim=-1) > 1.0, NOTHING_LOGIT)
 
 
 def box_prior(grid: CoarseGrid) -> Tensor:

@@ -522,6 +522,7 @@ class PanelController:
         self._heard(reply, payload)
 
     def _redo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
+        # Segments must be there to be written, and what was written is kept with the scene in the end.
         self._follow(reply)
         self._results.redo(self._parameters.segmentation, self._volume_node)
         self._heard(reply, payload)

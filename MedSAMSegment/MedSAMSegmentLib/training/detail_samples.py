@@ -18,7 +18,7 @@ from .appearance import native_size, render
 from .drawn_boxes import DrawnBox, draw_box
 from .fields import Randomness
 from .options import BODIES
-from .samples import field_of_view
+from .samples import box_coordinates, field_of_view, stacked
 
 # How many slices a target covers at most, and how often a careless box also begins or ends on a wrong one.
 _MOST_SLICES, _CARELESS_ENDS = 30.0, 0.3
@@ -76,11 +76,9 @@ def make_detail_batch(
         bodies: how often the object is part of a computed body instead of a random shape.
     """
     device = torch.device(device)
-    samples: list[dict[str, Tensor]] = []
-    for index in range(-(-count // looks)):
-        randomness = Randomness.from_seed(seed, step, index)
-        samples += _samples(randomness, grid, slices, size, looks, device, bodies)
-    batch = {name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]}
+    batch = stacked(
+        seed, step, count, looks, lambda stream: _samples(stream, grid, slices, size, looks, device, bodies)
+    )
     intensities = batch["intensities"]
     glance = resampled(intensities, GLANCE_CELLS)
     return DetailBatch(
@@ -116,8 +114,7 @@ def _samples(
     axes = (drawn.heights(numbers).to(device), (middle_y + fine).to(device), (middle_x + fine).to(device))
     images, mask = render(drawn.scene, axes, drawn.step, size, looks, randomness)
     mask = drawn.labelled(mask, numbers)
-    index, mask = field_of_view(mask, (x, y), drawn.target, randomness)
-    images = [image[:, index[1]][:, :, index[0]] for image in images]
+    images, mask = field_of_view(images, mask, (x, y), drawn.target, randomness)
     if float(mask.sum()) < _LEAST_PIXELS:
         return _samples(randomness, grid, slices, size, looks, device, bodies)
 
@@ -153,9 +150,7 @@ def _box_coordinates(drawn: DrawnBox, chosen: Tensor, middle: tuple[float, float
     offsets = _offsets(size // 2) * side
     x, y = ((middle[axis] + offsets - drawn.centre(axis)) / drawn.half(axis) for axis in (0, 1))
     z = (drawn.first + chosen * drawn.step - drawn.centre(2)) * (drawn.slice_step / drawn.step)
-    shape = (len(chosen), size // 2, size // 2)
-    rows = [x.view(1, 1, -1).expand(shape), y.view(1, -1, 1).expand(shape), z.view(-1, 1, 1).expand(shape)]
-    return torch.stack(rows, dim=1)
+    return box_coordinates(x, y, z)
 
 
 def sampled(image: Tensor, places: tuple[Tensor, Tensor, Tensor]) -> Tensor:

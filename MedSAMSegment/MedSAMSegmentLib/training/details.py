@@ -11,18 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UsageError
-from ..models.coarse import GLANCE_CELLS, CoarseNetwork, resampled
+from ..models.coarse import GLANCE_CELLS, CoarseNetwork, read_at, resampled
 from ..models.embedded import EmbeddedNetwork, SlicePrompts
 from .detail_samples import DetailBatch
 from .fields import Randomness
-from .steps import KNOWN_MASKS, StepResult, known_masks, rough_masks, work_out
+from .losses import overlaps
+from .steps import StepResult, neighbouring, roughly_known, work_out
 
 # How often slices are worked out from what was found; else from rough masks, or none.
 _FOUND = 0.75
 
 _LOOKS = (2, 3)
-
-_NOTHING_LOGIT = -8.0
 
 
 def detail_step(network: EmbeddedNetwork, batch: DetailBatch, randomness: Randomness) -> StepResult:
@@ -35,12 +34,10 @@ def detail_step(network: EmbeddedNetwork, batch: DetailBatch, randomness: Random
         )
     pictures, truth = batch.pictures.flatten(0, 1), batch.masks[:, :, 1].flatten(0, 1)
     found = randomness.chance(_FOUND)
-    known = "all" if found else randomness.pick(KNOWN_MASKS)
-    masks: dict[str, Tensor] = {}
     if found:
-        masks = known_masks(found_on_slices(network.coarse, batch, randomness.integer(*_LOOKS)), known)
-    elif known != "none":
-        masks = known_masks(rough_masks(batch.masks.flatten(0, 1), randomness), known)
+        masks = neighbouring(found_on_slices(network.coarse, batch, randomness.integer(*_LOOKS)))
+    else:
+        masks = roughly_known(batch.masks.flatten(0, 1), randomness)
     step = batch.slice_step.repeat_interleave(batch.pictures.shape[1])
     prompts = SlicePrompts(batch.box_coordinates.flatten(0, 1), step, **masks)
     result = work_out(network, pictures, truth, prompts, randomness)
@@ -53,8 +50,7 @@ def detail_step(network: EmbeddedNetwork, batch: DetailBatch, randomness: Random
 def _overlap(logits: Tensor, truth: Tensor) -> Tensor:
     """(B,) Dice of logits (B, 1, h, w) and the truth (B, S, S); 1 where both are empty."""
     found = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
-    both, areas = (found & (truth > 0.5)).sum(dim=(1, 2)), found.sum(dim=(1, 2)) + truth.sum(dim=(1, 2))
-    return torch.where(areas > 0, 2.0 * both / areas.clamp(min=1.0), torch.ones_like(areas))
+    return overlaps(found, truth)[1]
 
 
 @torch.no_grad()
@@ -79,6 +75,5 @@ def on_slices(logits: Tensor, batch: DetailBatch, reach: float) -> Tensor:
     around = []
     for slices_up in (-1.0, 0.0, 1.0):
         at = torch.stack([place[..., 0], place[..., 1], place[..., 2] + slices_up * upwards], dim=-1)
-        found = F.grid_sample(logits[:, None], at, padding_mode="border", align_corners=False)[:, 0]
-        around.append(found.masked_fill(at.abs().amax(dim=-1) > 1.0, _NOTHING_LOGIT))
+        around.append(read_at(logits, at))
     return torch.stack(around, dim=2).flatten(0, 1)

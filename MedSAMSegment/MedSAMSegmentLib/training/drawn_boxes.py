@@ -57,9 +57,8 @@ class DrawnBox:
 
     def along(self, axis: int, count: int, reach: float) -> Tensor:
         """Places of ``count`` cells across the box along an axis, and beyond its faces, which ``reach`` is 1 for."""
-        low, high = self.faces[axis]
         fraction = (torch.arange(count) + 0.5) / count * 2.0 - 1.0
-        return (low + high) / 2 + fraction * reach * (high - low) / 2
+        return self.centre(axis) + fraction * reach * self.half(axis)
 
     def heights(self, numbers: Tensor) -> Tensor:
         """z of what slices show; numbers may lie between slices."""
@@ -75,7 +74,7 @@ class DrawnBox:
     @property
     def slice_step(self) -> float:
         """Distance of slices over the half-depth of the box."""
-        return self.step / max((self.faces[2][1] - self.faces[2][0]) / 2, 1e-3)
+        return self.step / max(self.half(2), 1e-3)
 
 
 def draw_box(

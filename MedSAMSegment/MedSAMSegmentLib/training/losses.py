@@ -24,6 +24,15 @@ class SliceLoss:
     dice: Tensor
 
 
+def overlaps(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(B,) intersection over union and (B,) Dice of masks (B, S, S), bool and 0 or 1; 1 where both are empty."""
+    both = (found & (truth > 0.5)).sum(dim=(1, 2)).to(truth.dtype)
+    areas = found.sum(dim=(1, 2)) + truth.sum(dim=(1, 2))
+    union = areas - both
+    iou = torch.where(union > 0, both / union.clamp(min=1.0), torch.ones_like(union))
+    return iou, torch.where(areas > 0, 2.0 * both / areas.clamp(min=1.0), torch.ones_like(areas))
+
+
 def slice_loss(output: SliceMask, truth: Tensor) -> SliceLoss:
     """Cross-entropy + soft Dice of the mask, error of the predicted overlap, presence of the object.
 
@@ -39,12 +48,7 @@ def slice_loss(output: SliceMask, truth: Tensor) -> SliceLoss:
     overlap = (probability * truth).sum(dim=(1, 2))
     soft_dice = 1.0 - (2.0 * overlap + 1.0) / (probability.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) + 1.0)
     with torch.no_grad():
-        mask = logits > 0
-        intersection = (mask & (truth > 0.5)).sum(dim=(1, 2)).to(truth.dtype)
-        areas = mask.sum(dim=(1, 2)) + truth.sum(dim=(1, 2))
-        union = areas - intersection
-        true_iou = torch.where(union > 0, intersection / union.clamp(min=1.0), torch.ones_like(union))
-        dice = torch.where(areas > 0, 2.0 * intersection / areas.clamp(min=1.0), torch.ones_like(areas))
+        true_iou, dice = overlaps(logits > 0, truth)
     # Empty slices give no useful Dice gradient: cross-entropy alone keeps them empty.
     mask_loss = 4.0 * cross_entropy.mean() + (soft_dice * present).sum() / present.sum().clamp(min=1.0)
     overlap_loss = F.mse_loss(output.iou[:, 0], true_iou)

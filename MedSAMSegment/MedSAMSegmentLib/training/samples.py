@@ -6,6 +6,7 @@ at the scan's own spacing. Everything is derived from ``Randomness`` alone, so (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -194,23 +195,14 @@ def _crop(
     images, mask = render(scene, grid_axes, step, size, options.looks, randomness)
     valid = (numbers >= 0) & (numbers < depth) if truncated else torch.ones_like(numbers, dtype=torch.bool)
     mask = mask * valid.to(device)[:, None, None]
-    index, mask = field_of_view(mask, (x, y), (low, high), randomness)
-    images = [image[:, index[1]][:, :, index[0]] for image in images]
+    images, mask = field_of_view(images, mask, (x, y), (low, high), randomness)
 
     half_offsets = (torch.arange(size // 2) - (size // 2 - 1) / 2.0) * 2.0 * pixel
     local_x = (float(middle[0]) + half_offsets - box_centre[0]) / box_half[0]
     local_y = (float(middle[1]) + half_offsets - box_centre[1]) / box_half[1]
     slice_z = first + numbers[1:-1] * step
     local_z = (slice_z - box_centre[2]) / box_half[2]
-    shape = (options.slices, size // 2, size // 2)
-    coordinates = torch.stack(
-        [
-            local_x.view(1, 1, -1).expand(shape),
-            local_y.view(1, -1, 1).expand(shape),
-            local_z.view(-1, 1, 1).expand(shape),
-        ],
-        1,
-    )
+    coordinates = box_coordinates(local_x, local_y, local_z)
     inside = local_z.abs() < 1.0
     rectangle = (
         torch.stack([(box_low[0] - x[0]), (box_low[1] - y[0]), (box_high[0] - x[0]), (box_high[1] - y[0])]) / pixel
@@ -226,12 +218,16 @@ def _crop(
 
 
 def field_of_view(
-    mask: Tensor, axes_xy: tuple[Tensor, Tensor], bounds: tuple[Tensor, Tensor], randomness: Randomness
+    images: list[Tensor],
+    mask: Tensor,
+    axes_xy: tuple[Tensor, Tensor],
+    bounds: tuple[Tensor, Tensor],
+    randomness: Randomness,
 ) -> tuple[list[Tensor], Tensor]:
     """Crops that reach over the edge of the scan repeat its last pixels, as at inference.
 
     Returns:
-        for x and y, the pixel shown at each pixel of the crop; the mask, empty where pixels are repeated.
+        the images so; the mask, empty where pixels are repeated.
     """
     shown = []
     for axis_index, axis in enumerate(axes_xy):
@@ -247,13 +243,31 @@ def field_of_view(
             mask = mask.index_fill(2 - axis_index, torch.nonzero(clamped != index)[:, 0].to(mask.device), 0.0)
             index = clamped
         shown.append(index.to(mask.device))
-    return shown, mask
+    columns, rows = shown
+    return [image[:, rows][:, :, columns] for image in images], mask
+
+
+def box_coordinates(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """(T, 3, rows, columns) places in the box of pixels whose columns, rows and slices (T) lie at x, y and z."""
+    shape = (len(z), len(y), len(x))
+    return torch.stack([x.expand(shape), y[:, None].expand(shape), z[:, None, None].expand(shape)], dim=1)
+
+
+def stacked(
+    seed: int, step: int, count: int, looks: int, make: Callable[[Randomness], list[dict[str, Tensor]]]
+) -> dict[str, Tensor]:
+    """Batch number ``step`` of the endless stream of a seed, each part of its ``count`` samples stacked.
+
+    Args:
+        make: makes ``looks`` samples of one anatomy.
+    """
+    samples: list[dict[str, Tensor]] = []
+    for index in range(-(-count // looks)):
+        samples += make(Randomness.from_seed(seed, step, index))
+    return {name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]}
 
 
 def make_batch(seed: int, step: int, count: int, options: SampleOptions, device: torch.device | str = "cpu") -> Batch:
     """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
     device = torch.device(device)
-    samples = []
-    for index in range(-(-count // options.looks)):
-        samples += make_samples(Randomness.from_seed(seed, step, index), options, device)
-    return Batch(**{name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]})
+    return Batch(**stacked(seed, step, count, options.looks, lambda stream: make_samples(stream, options, device)))

@@ -138,25 +138,26 @@ def volume_step(network: EmbeddedNetwork, batch: VolumeBatch) -> StepResult:
 def slice_step(network: EmbeddedNetwork, batch: Batch, randomness: Randomness) -> StepResult:
     """All slices of the batch on their own, with or without rough masks of themselves and of their neighbours."""
     pictures = _pictures(batch)
-    known = randomness.pick(KNOWN_MASKS)
-    masks: dict[str, Tensor] = {}
-    if known != "none":
-        around = torch.stack([batch.masks[:, :-2], batch.masks[:, 1:-1], batch.masks[:, 2:]], dim=2).flatten(0, 1)
-        masks = known_masks(rough_masks(around, randomness), known)
+    around = torch.stack([batch.masks[:, :-2], batch.masks[:, 1:-1], batch.masks[:, 2:]], dim=2).flatten(0, 1)
+    masks = roughly_known(around, randomness)
     step = batch.slice_step.repeat_interleave(pictures.shape[1])
     prompts = SlicePrompts(batch.box_coordinates.flatten(0, 1), step, **masks)
     return work_out(network, pictures.flatten(0, 1), batch.masks[:, 1:-1].flatten(0, 1), prompts, randomness)
 
 
-def known_masks(around: Tensor, known: str) -> dict[str, Tensor]:
-    """Of logits (B, 3, h, w) of the slices before, here and after, those that are known; named as in `SlicePrompts`.
+def neighbouring(around: Tensor) -> dict[str, Tensor]:
+    """Logits (B, 3, h, w) of the slices before, here and after, named as in `SlicePrompts`."""
+    return {"below": around[:, :1], "own": around[:, 1:2], "above": around[:, 2:]}
 
-    Args:
-        known: a key of :data:`KNOWN_MASKS`.
-    """
-    masks = {"below": around[:, :1], "own": around[:, 1:2], "above": around[:, 2:]}
-    names = {"none": (), "neighbours": ("below", "above"), "all": tuple(masks)}.get(known, (known,))
-    return {name: masks[name] for name in names}
+
+def roughly_known(masks: Tensor, randomness: Randomness) -> dict[str, Tensor]:
+    """Rough masks of the slices before, here and after, or of some of them, or none; masks (B, 3, S, S) 0 or 1."""
+    known = randomness.pick(KNOWN_MASKS)
+    if known == "none":
+        return {}
+    rough = neighbouring(rough_masks(masks, randomness))
+    names = {"neighbours": ("below", "above"), "all": tuple(rough)}.get(known, (known,))
+    return {name: rough[name] for name in names}
 
 
 def work_out(

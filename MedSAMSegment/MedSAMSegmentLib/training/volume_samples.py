@@ -18,7 +18,7 @@ from .appearance import native_size, render
 from .drawn_boxes import draw_box
 from .fields import Randomness
 from .options import BODIES
-from .samples import field_of_view
+from .samples import field_of_view, stacked
 
 # How many slices a target covers at most, and how often a careless box also begins or ends on a wrong one.
 _MOST_SLICES, _CARELESS_ENDS = 60.0, 0.5
@@ -77,8 +77,7 @@ def make_volume_samples(
     axes = (drawn.heights(numbers).to(device), along(1, fine).to(device), along(0, fine).to(device))
     images, mask = render(drawn.scene, axes, thickness, size, looks, randomness)
     mask = drawn.labelled(mask, numbers)
-    index, mask = field_of_view(mask, (along(0, size), along(1, size)), drawn.target, randomness)
-    images = [image[:, index[1]][:, :, index[0]] for image in images]
+    images, mask = field_of_view(images, mask, (along(0, size), along(1, size)), drawn.target, randomness)
     if drawn.step > cell_depth:
         images = [_between(image, position - numbers[0]) for image in images]
         mask = _between(mask, position - numbers[0])
@@ -107,10 +106,7 @@ def make_volume_batch(
 ) -> VolumeBatch:
     """Batch number ``step`` of the endless stream of a seed; the same on every run and on any machine."""
     device = torch.device(device)
-    samples: list[dict[str, Tensor]] = []
-    for index in range(-(-count // looks)):
-        samples += make_volume_samples(Randomness.from_seed(seed, step, index), grid, looks, device, bodies)
-    batch = {name: torch.stack([sample[name] for sample in samples[:count]]) for name in samples[0]}
+    batch = stacked(seed, step, count, looks, lambda stream: make_volume_samples(stream, grid, looks, device, bodies))
     # Mirror images are anatomy as good as any; a scene costs more than a flip.
     flips = Randomness.from_seed(seed, step, count)
     axes = [axis for axis in (1, 2, 3) if flips.chance(0.5)]
