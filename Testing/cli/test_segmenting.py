@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -82,33 +83,56 @@ def test_a_2d_picture_gets_a_mask_picture(run, tmp_path: Path) -> None:
     assert mask.shape == picture.shape and dice(mask > 0, picture > 100) > 0.5
 
 
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has neither SIGINT between processes nor terminals such as these"
+)
 def test_ctrl_c_keeps_what_is_done(scan: Path, kidney: str, phantom: Phantom, tmp_path: Path) -> None:
-    """A real process and a real interrupt: the objects finished so far are written, the status is 130."""
-    if sys.platform == "win32":
-        pytest.skip("Windows has no SIGINT between processes")
+    """A real process, a real interrupt: objects finished by then are written, the status is 130."""
+    import pty
+
     boxes = [part for _ in range(300) for part in ("--box", kidney)]
     command = [sys.executable, "-m", "MedSAMSegmentLib.cli.main", "segment", str(scan), *boxes, "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = tmp_path / "session.json"  # written just before the first slice
+    terminal, end = pty.openpty()
     process = subprocess.Popen(
-        [*command, "-o", str(tmp_path / "m.nii"), "--session", str(started)],
+        [*command, "-o", str(tmp_path / "m.nii")],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
+        stderr=end,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"},
     )
-    deadline = time.monotonic() + 240
-    while not started.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 130, err
+    os.close(end)
+    shown = b""
+
+    def finished_objects() -> float:
+        """As the progress bar on the terminal says: slices done of all those of 300 objects."""
+        steps = re.findall(rb"(\d+)/(\d+)", shown)
+        return 300 * int(steps[-1][0]) / int(steps[-1][1]) if steps else 0.0
+
+    try:
+        while finished_objects() < 1.5 and (more := _read(terminal)):
+            shown += more
+        process.send_signal(signal.SIGINT)
+        while more := _read(terminal):
+            shown += more
+        out, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert process.returncode == 130, shown[-2000:]
     answer = json.loads(out)
     assert answer["error"]["code"] == "CANCELLED"
     assert 1 <= len(answer["objects"]) < 300 and answer["outputs"] == [str(tmp_path / "m.nii")]
     labels = read_labelmap(tmp_path / "m.nii")
     assert labels.geometry.is_close(phantom.volume.geometry) and labels.voxels.any()
+
+
+def _read(terminal: int) -> bytes:
+    """What a program wrote to its terminal; nothing once it has ended."""
+    ready, _, _ = select.select([terminal], [], [], 240)
+    assert ready, "the program says nothing any more"
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux: nobody has the other end open.
+        return b""
 
 
 def test_ctrl_c_in_the_demo_keeps_the_organs_done(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
