@@ -143,6 +143,8 @@ def test_evaluation_prints_a_table(run, manifest: Path) -> None:
     pytest.importorskip("monai", reason="surface distances come from MONAI (extra 'evaluation')")
     result = run("evaluate", manifest, "--method", "ellipsoid")
     assert result.status == 0 and "CT organ" in result.out and "NSD 2 mm" in result.out
+    result = run("evaluate", manifest, "--prompt", "rectangle")
+    assert result.status == 0 and "one rectangle on one slice an object" in result.out
 
 
 def test_the_help_names_every_classical_method() -> None:
@@ -156,6 +158,9 @@ def test_evaluation_refuses_what_it_cannot_run(run, manifest: Path, tmp_path: Pa
     for arguments, status, code in (
         (["--method", "guess"], 2, "UNKNOWN_MODEL"),
         (["--group", "feet"], 3, "EMPTY_SELECTION"),
+        (["--prompt", "star"], 2, "UNKNOWN_PROMPT"),
+        (["--prompt", "diameter", "--jitter", "3"], 2, "OPTION_CONFLICT"),
+        (["--prompt", "diameter", "--method", "ellipsoid"], 2, "NOT_INTERACTIVE"),
         (["--root", tmp_path / "elsewhere", "--method", "filled-box"], 3, "FILE_NOT_FOUND"),
     ):
         result = run("evaluate", manifest, *arguments, "--json")

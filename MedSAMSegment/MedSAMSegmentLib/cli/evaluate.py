@@ -27,6 +27,9 @@ def evaluate(
     jitter: Annotated[
         list[int] | None, typer.Option(min=0, help="Move in-plane box sides by up to so many voxels; several allowed.")
     ] = None,
+    prompt: Annotated[
+        str, typer.Option(help="What is drawn: box; or, on its largest slice: rectangle, diameter, slice (all of it).")
+    ] = "box",
     clicks: Annotated[
         int, typer.Option(min=0, help="Then click so many times on the largest error of every object.")
     ] = 0,
@@ -48,12 +51,13 @@ def evaluate(
     no_cleanup: NoCleanup = False,
     json: Json = False,
 ) -> int:
-    """Segment every object of a manifest from one box and compare with the truth.
+    """Segment every object of a manifest from one box (or what --prompt says) and compare with the truth.
 
     Prints Dice and surface Dice by group; with -o also writes results.json, objects.csv, box plots and pictures of the
     worst cases.
     """
     from ..evaluation import Correctable, load_manifest
+    from ..evaluation.drawn import check_prompt
     from ..evaluation.methods import find_method
 
     printer = Output(json)
@@ -71,9 +75,12 @@ def evaluate(
     }
     methods = {name: find_method(name, device=device, checkpoint=checkpoint, **options) for name in names}
     for name, chosen in methods.items():
-        if clicks and not isinstance(chosen, Correctable):
-            raise UsageError("NOT_INTERACTIVE", f"{name} cannot be corrected by clicks.", "Leave --clicks out for it.")
-    runs = _Runs(printer, cases, clicks, seed, tolerance, worst if output is not None else 0)
+        if (clicks or prompt != "box") and not isinstance(chosen, Correctable):
+            hint = "Leave --clicks and --prompt out for it."
+            raise UsageError("NOT_INTERACTIVE", f"{name} knows boxes only, and cannot be corrected by clicks.", hint)
+    for amount in amounts:
+        check_prompt(prompt, amount)
+    runs = _Runs(printer, cases, prompt, clicks, seed, tolerance, worst if output is not None else 0)
     try:
         with cancel_on_interrupt() as cancel:
             for amount in amounts:
@@ -91,9 +98,12 @@ def evaluate(
 class _Runs:
     """The reports made so far, and what is kept to draw the worst cases."""
 
-    def __init__(self, printer: Output, cases: Manifest, clicks: int, seed: int, tolerance: float, worst: int) -> None:
+    def __init__(
+        self, printer: Output, cases: Manifest, prompt: str, clicks: int, seed: int, tolerance: float, worst: int
+    ) -> None:
         self.printer = printer
         self.cases = cases
+        self.prompt = prompt
         self.clicks = clicks
         self.seed = seed
         self.tolerance = tolerance
@@ -109,7 +119,8 @@ class _Runs:
         if cancel():
             return
         worst = WorstCases(self.kept)
-        title = f"{name}, {'tight boxes' if jitter == 0 else f'boxes ± {jitter}'}"
+        boxes = "tight boxes" if jitter == 0 else f"boxes ± {jitter}"
+        title = f"{name}, {boxes if self.prompt == 'box' else self.prompt}"
         with self.printer.progress(title) as progress:
             common: dict[str, Any] = {
                 "jitter": jitter,
@@ -121,8 +132,8 @@ class _Runs:
                 "observer": worst.add,
                 "cancel": cancel,
             }
-            if isinstance(method, Correctable) and self.clicks:
-                self.reports += evaluate_clicks(self.cases, method, self.clicks, **common)
+            if isinstance(method, Correctable) and (self.clicks or self.prompt != "box"):
+                self.reports += evaluate_clicks(self.cases, method, self.clicks, prompt=self.prompt, **common)
             else:
                 self.reports.append(run_evaluation(self.cases, method, **common))
         self.worst[f"{name}-jitter{jitter}"] = worst

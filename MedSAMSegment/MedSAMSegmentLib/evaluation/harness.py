@@ -12,6 +12,8 @@ Methods that can be corrected (:class:`Correctable`) are also clicked on, time a
 
     for report in evaluate_clicks(cases, SessionMethod("embedded"), clicks=5):
         print(report.clicks, report.mean_dice())
+
+and may be shown something on one slice only in place of a box (`drawn.py`): ``prompt="diameter"``.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import InferenceError, InputError
 from ..volume import OrientedBox, Volume, read_volume
 from .clicks import next_click
+from .drawn import Drawn, check_prompt, drawn_on_slice
 from .jitter import IndexBox, jittered_box, tight_box
 from .labels import read_labels
 from .manifest import Case, Manifest, TruthObject
 from .metrics import agreement
 from .report import ObjectScore, Report
+
+if TYPE_CHECKING:
+    from ..prompts import SlicePlane
 
 
 class Method(Protocol):
@@ -41,9 +47,15 @@ class Method(Protocol):
 
 
 class Conversation(Protocol):
-    """One object of one scan after another."""
+    """One object of one scan after another.
 
-    def segment(self, box: OrientedBox) -> np.ndarray:
+    Attributes:
+        plane: whose slices can be drawn on.
+    """
+
+    plane: SlicePlane
+
+    def segment(self, drawn: Drawn) -> np.ndarray:
         """The mask (k, j, i) bool of a new object."""
         ...
 
@@ -156,11 +168,15 @@ def evaluate_clicks(
         cases: see :func:`evaluate`.
         method: see the module's docstring.
         clicks: on every object.
-        options: those of :func:`evaluate`.
+        options: those of :func:`evaluate`, and ``prompt``: what is drawn, one of :data:`~.drawn.PROMPTS`.
 
     Returns:
         Reports of the masks after 0, 1 ... ``clicks`` clicks; an object that has become perfect is not clicked on.
+
+    Raises:
+        UsageError: ``UNKNOWN_PROMPT``, ``OPTION_CONFLICT``; and what :func:`evaluate` raises.
     """
+    check_prompt(options.get("prompt", "box"), options.get("jitter", 0))
     return _reports(cases, partial(_with_clicks, method, clicks), _Options(**options), type(method).__name__, clicks)
 
 
@@ -177,6 +193,7 @@ class _Options:
     progress: Callable[[int, int, str], None] | None = None
     observer: Callable[[Observation], None] | None = None
     cancel: Callable[[], bool] | None = None
+    prompt: str = "box"
 
     def box(self, loaded: LoadedCase, item: TruthObject, truth: np.ndarray) -> IndexBox:
         """Of one object, as it is drawn."""
@@ -206,6 +223,7 @@ def _reports(
             dict(options.settings or {}),
             complete,
             made,
+            options.prompt,
         )
         for made in range(clicks + 1)
     ]
@@ -263,8 +281,12 @@ def _with_clicks(
     for item in loaded.case.objects:
         truth = loaded.truth(item)
         this = _Object(loaded, item, truth, options.box(loaded, item, truth), options)
+        if options.prompt == "box":
+            drawn: Drawn = oriented_box(loaded.volume, this.box)
+        else:
+            drawn = drawn_on_slice(options.prompt, truth, geometry, conversation.plane)
         started = time.perf_counter()
-        mask = conversation.segment(oriented_box(loaded.volume, this.box))
+        mask = conversation.segment(drawn)
         seen = [this.observed(mask, time.perf_counter() - started)]
         for made in range(1, clicks + 1):
             click = next_click(truth, mask, geometry.spacing_kji)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..prompts import LinePrompt, MaskPrompt, SliceBoxPrompt
 from ..volume import OrientedBox, Volume
 from .baselines import BASELINES
+from .drawn import Drawn
 from .harness import Method
 
 if TYPE_CHECKING:
@@ -63,13 +65,21 @@ class SessionConversation:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.plane = session.plane
 
-    def segment(self, box: OrientedBox) -> np.ndarray:
+    def segment(self, drawn: Drawn) -> np.ndarray:
         """See :class:`~MedSAMSegmentLib.evaluation.harness.Conversation`."""
-        if self._NAME in self._session.objects:
-            self._session.remove_object(self._NAME)
-        self._session.add_object(self._NAME, box)
-        return self._session.segment(self._NAME).mask
+        session, name = self._session, self._NAME
+        if name in session.objects:
+            session.remove_object(name)
+        session.add_object(name, drawn if isinstance(drawn, OrientedBox) else None)
+        if isinstance(drawn, SliceBoxPrompt):
+            session.add_slice_box(name, drawn.slice_index, drawn.rectangle)
+        elif isinstance(drawn, LinePrompt):
+            session.add_line(name, drawn.start, drawn.end)
+        elif isinstance(drawn, MaskPrompt):
+            session.add_mask(name, drawn.slice_index, drawn.mask)
+        return session.segment(name).mask
 
     def click(self, position_lps: tuple[float, float, float], inside: bool) -> np.ndarray:
         """See :class:`~MedSAMSegmentLib.evaluation.harness.Conversation`."""

@@ -20,7 +20,7 @@ class ObjectScore:
 
     Attributes:
         voxels: size of the truth.
-        box: the prompt as half-open index ranges in array order (k, j, i).
+        box: about the object, as it was drawn or would have been, as half-open index ranges in array order (k, j, i).
         dice, nsd, hd95: see ``metrics.Agreement``.
         seconds: wall-clock time of this object, or of its latest click; the first of a scan carries what the method
             prepares once.
@@ -56,7 +56,8 @@ class GroupSummary:
 class Report:
     """All scores of one method, with the settings that produced them.
 
-    ``complete`` is ``False`` when the run was cancelled before its last object; ``clicks`` were made on every object.
+    ``complete`` is ``False`` when the run was cancelled before its last object; ``clicks`` were made on every object
+    after ``prompt`` was drawn (`drawn.py`).
     """
 
     method: str
@@ -68,6 +69,7 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
     complete: bool = True
     clicks: int = 0
+    prompt: str = "box"
 
     @property
     def title(self) -> str:
@@ -98,6 +100,7 @@ class Report:
         return {
             "method": self.method,
             "manifest": self.manifest,
+            "prompt": self.prompt,
             "jitter": self.jitter,
             "clicks": self.clicks,
             "seed": self.seed,

@@ -10,6 +10,12 @@ from .report import GroupSummary, Report
 if TYPE_CHECKING:
     from rich.table import Table
 
+_ON_SLICE = {
+    "rectangle": "one rectangle on one slice an object",
+    "diameter": "one diameter on one slice an object",
+    "slice": "one slice drawn an object",
+}
+
 
 def results_table(reports: Sequence[Report]) -> Table:
     """A Rich table with one row a group.
@@ -22,10 +28,9 @@ def results_table(reports: Sequence[Report]) -> Table:
 
     first = reports[0]
     jitter = sorted({report.jitter for report in reports})
-    boxes = "tight boxes" if jitter == [0] else f"boxes moved by up to {', '.join(map(str, jitter))} voxels a side"
-    table = Table(
-        title=f"{first.manifest}: one box an object, {boxes}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    moved = f"boxes moved by up to {', '.join(map(str, jitter))} voxels a side"
+    how = _ON_SLICE.get(first.prompt) or f"one box an object, {'tight boxes' if jitter == [0] else moved}"
+    table = Table(title=f"{first.manifest}: {how}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("group", no_wrap=True)
     table.add_column("n", justify="right")
     if len(reports) == 1:

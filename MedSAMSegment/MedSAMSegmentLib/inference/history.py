@@ -95,6 +95,8 @@ class Track:
         before: by slice, at the end of the last complete round: what the user saw when correcting.
         found: what was found in the box as a whole, where the network looks at that first.
         found_before: the same at the end of the last complete round.
+        region: stands for the box of an object that has none, as far across the slices as the object was found to
+            reach; ``None`` where that was not looked for.
     """
 
     frame: CropFrame
@@ -104,6 +106,7 @@ class Track:
     before: Mapping[int, SliceOutcome] = field(default_factory=dict)
     found: CoarseMask | None = None
     found_before: CoarseMask | None = None
+    region: OrientedBox | None = None
 
 
 @dataclass(frozen=True)

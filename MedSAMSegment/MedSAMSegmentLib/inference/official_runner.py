@@ -39,7 +39,7 @@ from .official import OfficialPrompt, OfficialTracker, largest_component
 from .official_volume import OfficialSlice, box_to_box, each_slice_alone, memory_both_ways
 from .provenance import provenance
 from .result import Extent, Result
-from .runner import Keep, OnSlice, Runner, Stopwatch
+from .runner import Keep, OnSlice, Runner, Step, Stopwatch
 
 
 @dataclass
@@ -105,8 +105,8 @@ class OfficialRunner(Runner):
 
     def run(
         self, name: str, state: ObjectState, plans: list[SlicePlan], keep: Keep, on_slice: OnSlice | None
-    ) -> Generator[bool, None, None]:
-        """Segment one object from all its prompts, yielding ``True`` after every slice; what is known by then is kept.
+    ) -> Generator[Step, None, None]:
+        """Segment one object from all its prompts, yielding after every slice; what is known by then is kept.
 
         Args:
             name: of the object.
@@ -126,7 +126,7 @@ class OfficialRunner(Runner):
                 watch.first_mask()
                 if on_slice is not None:
                     on_slice(name, found.index, mask)
-                yield True
+                yield Step(1)
             finished = True
         finally:
             done = len(state.rounds) if finished else min(state.done, len(state.rounds) - 1)

@@ -66,7 +66,7 @@ class PromptedObjects:
             InputError: ``NOTHING_PROMPTED``.
         """
         state = self._object(name)
-        return state.box if state.box is not None else self._runner.plan(state, len(state.rounds)).box
+        return state.box if state.box is not None else self._runner.plan(state, len(state.rounds), state.track).box
 
     def prompts(self, name: str) -> Prompts:
         """All clicks, drawn masks, rectangles, scribbles, diameters and accepted slices of an object."""

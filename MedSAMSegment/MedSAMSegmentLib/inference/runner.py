@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from .assembly import LogitBlock, finished_mask
 from .box_tracker import BoxTracker
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
-from .history import ObjectState, Track
+from .extent import region_found
+from .history import ObjectState, Prompts, Track
 from .outcome import confidence, stability
 from .provenance import ModelIdentity, provenance
 from .result import Result
@@ -32,6 +34,9 @@ from .settings import CleanupSettings
 from .sight import Sight
 from .sweep import is_revised
 from .tracker import Tracker
+
+if TYPE_CHECKING:
+    from ..volume import OrientedBox
 
 _STEPS_BETWEEN_TIDYING = 32
 
@@ -52,6 +57,18 @@ class Candidate:
     slice_index: int
     mask: np.ndarray
     score: float
+
+
+class Step(NamedTuple):
+    """What was done since the step before.
+
+    Attributes:
+        slices: 0 after a look at the whole box: a caller may stop there, too, though no slice is done.
+        more: so many slices more are to be done than was thought.
+    """
+
+    slices: int
+    more: int = 0
 
 
 Keep = Callable[[ObjectState], None]
@@ -85,28 +102,32 @@ class Runner(Sight):
         """How far beyond the box slices are looked at."""
         return self.settings.slice_margin_mm
 
-    def plan(self, state: ObjectState, rounds: int, key_slice: int | None = None) -> SlicePlan:
-        """What the prompts of the first ``rounds`` rounds ask for.
+    def plan(self, state: ObjectState, rounds: int, track: Track | None = None) -> SlicePlan:
+        """What the prompts of the first ``rounds`` rounds ask for, given what is known of the object by then.
 
         Raises:
             InputError: box or prompts do not meet the scan.
         """
-        prompts = state.prompts(rounds)
+        return self._plan(state, rounds, *(track.key_slice, track.region) if track is not None else (None, None))
+
+    def _plan(self, state: ObjectState, rounds: int, key_slice: int | None, region: OrientedBox | None) -> SlicePlan:
         return plan_slices(
             self.volume.geometry,
             state.box,
             plane=self.settings.plane,
             margin_mm=self.margin_mm,
             key_slice=key_slice,
-            **prompts.drawn,
+            region=region,
+            **state.prompts(rounds).drawn,
         )
 
     def remaining(self, state: ObjectState) -> list[SlicePlan]:
         """The plans of the rounds that are not segmented yet; at least the last one's."""
-        key = state.track.key_slice if state.track is not None else self.plan(state, 1).key_slice
+        track = state.track
+        key, region = (self.plan(state, 1).key_slice, None) if track is None else (track.key_slice, track.region)
         first = min(state.done, len(state.rounds) - 1)
-        known = () if state.track is None else tuple(state.track.outcomes)
-        plans = [self.plan(state, rounds + 1, key) for rounds in range(first, len(state.rounds))]
+        known = () if track is None else tuple(track.outcomes)
+        plans = [self._plan(state, rounds + 1, key, region) for rounds in range(first, len(state.rounds))]
         return [
             _reaching(plan, prompts.reach, known)[0] for plan, prompts in zip(plans, state.rounds[first:], strict=True)
         ]
@@ -119,10 +140,8 @@ class Runner(Sight):
 
     def run(
         self, name: str, state: ObjectState, plans: list[SlicePlan], keep: Keep, on_slice: OnSlice | None
-    ) -> Generator[bool, None, None]:
-        """Segment the remaining rounds of one object, yielding ``True`` after every slice.
-
-        ``False`` comes after every look at the whole box: a caller may stop there, too, though no slice is done.
+    ) -> Generator[Step, None, None]:
+        """Segment the remaining rounds of one object, yielding after every slice and every look at the whole box.
 
         However the loop ends (done, cancelled, error), what is known by then is kept.
 
@@ -148,27 +167,35 @@ class Runner(Sight):
         keep: Keep,
         on_slice: OnSlice | None,
         watch: Stopwatch,
-    ) -> Generator[bool, None, ObjectState]:
+    ) -> Generator[Step, None, ObjectState]:
         """One round of :meth:`run`."""
         prompts, earlier = state.prompts(number + 1), state.track
         last = number == len(state.rounds) - 1
         held: frozenset[int] = frozenset()
         if earlier is not None:
             # The round before may have begun elsewhere than was thought when the plans were made.
-            plan = self.plan(state, number + 1, earlier.key_slice)
+            plan = self.plan(state, number + 1, earlier)
         track, encoded = self._begin(plan, earlier, self._groups(plan))
         with closing(encoded):
+            if earlier is None and self._is_to_be_measured(plan, prompts):
+                for found in islice(self._looks(plan, track), 1):
+                    track = replace(track, found=found, region=region_found(found, self.volume.geometry, plan))
+                    self._show_found(name, plan, track, on_slice if last else None)
+                    watch.first_mask()
+                known = len(plan.slices)
+                plan = self.plan(state, number + 1, track)
+                yield Step(0, more=len(plan.slices) - known)
             if track is not earlier:
                 for found in self._looks(plan, track):
                     track = replace(track, found=found)
                     if earlier is None and "first_mask" not in watch.timings:
                         self._show_found(name, plan, track, on_slice if last else None)
                         watch.first_mask()
-                    yield False
+                    yield Step(0)
             corrected = self._corrected(plan, track)
             if corrected is not track:
                 track = corrected
-                yield False
+                yield Step(0)
             if earlier is None:
                 key = self._surest_slice(name, plan, track, encoded, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
@@ -188,7 +215,7 @@ class Runner(Sight):
                         watch.first_mask()
                         if on_slice is not None:
                             on_slice(name, step.slice_index, block.slice_mask(step.slice_index))
-                    yield True
+                    yield Step(1)
                 finished = True
             finally:
                 kept = {} if finished else {k: v for k, v in track.outcomes.items() if k not in tracker.outcomes}
@@ -212,7 +239,7 @@ class Runner(Sight):
 
         ``at_a_glance``: the first look at the whole box is enough, where the box is looked at.
         """
-        plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
+        plan = self.plan(state, len(state.rounds), state.track)
         index = plan.key_slice if slice_index is None else slice_index
         track, encoded = self._begin(plan, state.track, [[index]])
         with closing(encoded):
@@ -229,6 +256,10 @@ class Runner(Sight):
             mask[block.rows, block.columns] = track.frame.paste(picture, block.rows, block.columns) > 0
             candidates.append(Candidate(index, mask, overlap * stability(logits)))
         return tuple(sorted(candidates, key=lambda candidate: -candidate.score))
+
+    def _is_to_be_measured(self, plan: SlicePlan, prompts: Prompts) -> bool:
+        """Whether how far an object reaches across the slices is to be found out, as nobody said it."""
+        return not plan.box_is_drawn and prompts.reach is None and self._sees_box(plan) is not None
 
     def _surest_slice(
         self,
@@ -299,7 +330,7 @@ class Runner(Sight):
         """
         plane = SlicePlane.of(self.volume.geometry, self.settings.plane)
         if state is not None:
-            plan = self.plan(state, len(state.rounds), None if state.track is None else state.track.key_slice)
+            plan = self.plan(state, len(state.rounds), state.track)
             track = state.track
             if track is None or not track.frame.holds(plan.bounds()):
                 track = self._frame_and_window(plan)

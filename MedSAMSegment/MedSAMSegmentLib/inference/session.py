@@ -192,9 +192,9 @@ class Session(PromptedObjects):
         for item in names:
             run = self._runner.run(item, self._object(item), plans[item], partial(self._keep, item), on_slice)
             with closing(run) as slices, typed_failures():
-                for slice_done in slices:
-                    done += slice_done
-                    if slice_done and progress is not None:
+                for step in slices:
+                    done, total = done + step.slices, total + step.more
+                    if step.slices and progress is not None:
                         progress(done, total, item)
                     if cancel is not None and cancel():
                         raise CancelledError(hint="What was done so far is kept.")

@@ -57,7 +57,8 @@ class Sight:
         if track is not None and track.frame.holds(plan.bounds()):
             groups = ()
         else:
-            track = self._frame_and_window(plan)
+            region = None if track is None else track.region
+            track = replace(self._frame_and_window(plan), region=region)
         workers = self.predictor.idle_cores if isinstance(self.predictor, PredictsTogether) else 0
         return track, EncodedAhead(self._encoded_slices(plan.plane, track), groups, workers)
 
@@ -112,7 +113,7 @@ class Sight:
         """The network, where it is to look at the whole box before single slices."""
         automatic = self.settings.tracking.strategy == "auto" and not self.settings.full_slice
         predictor = self.predictor
-        if automatic and plan.box_is_drawn and isinstance(predictor, SeesBox) and predictor.grid is not None:
+        if automatic and plan.is_sized and isinstance(predictor, SeesBox) and predictor.grid is not None:
             return predictor
         return None
 

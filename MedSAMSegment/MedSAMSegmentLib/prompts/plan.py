@@ -51,6 +51,11 @@ class SlicePlan:
         drawn = self.boxes.get(index)
         return drawn if drawn is not None or not self.box_is_drawn else self.rectangles.get(index)
 
+    @property
+    def is_sized(self) -> bool:
+        """Whether the user said how large the object is, on one slice at least; clicks alone don't."""
+        return self.box_is_drawn or bool(self.boxes) or any(mask.any() for mask in self.masks.values())
+
     def bounds(self) -> Rectangle:
         """The rectangle around all slices' rectangles."""
         corners = np.array(list(self.rectangles.values()))
@@ -77,6 +82,7 @@ def plan_slices(
     boxes: Iterable[SliceBoxPrompt] = (),
     scribbles: Iterable[ScribblePrompt] = (),
     lines: Iterable[LinePrompt] = (),
+    region: OrientedBox | None = None,
 ) -> SlicePlan:
     """Lay out the slices of one object.
 
@@ -92,6 +98,7 @@ def plan_slices(
         boxes: rectangles on slices of the plane that is used.
         scribbles: strokes anywhere on the scan; they become clicks.
         lines: diameters; each becomes clicks on its slice and, without a drawn box, a square.
+        region: without a box, where the object is known to lie by now.
 
     A positive click, a rectangle or a drawn mask outside the box grows the box: the user knows better.
 
@@ -104,7 +111,9 @@ def plan_slices(
     told = prompts_on_slices(geometry, cut, points, masks, boxes, scribbles, lines)
     drawn = box is not None
     rectangles_drawn = told.boxes if drawn else MappingProxyType({**told.squares, **told.boxes})
-    box = _grown(box if box is not None else region_of(geometry, cut, told), told.inside, geometry, cut)
+    if box is None:
+        box = region_of(geometry, cut, told) if region is None else region
+    box = _grown(box, told.inside, geometry, cut)
 
     rectangles = _rectangles(geometry, box, cut)
     first, last = min(rectangles), max(rectangles)

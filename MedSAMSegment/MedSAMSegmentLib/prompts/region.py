@@ -23,8 +23,6 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
     Raises:
         InputError: ``NOTHING_PROMPTED`` when nothing says where the object is.
     """
-    from ..volume import OrientedBox
-
     rectangles = [*prompts.boxes.items(), *prompts.squares.items()]
     corners = [np.array([[x0, y0, k], [x1, y1, k]]) for k, (x0, y0, x1, y1) in rectangles]
     for index, mask in prompts.masks.items():
@@ -55,6 +53,22 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
             "Nothing says where the object is.",
             "Draw a box, a diameter, a mask or a rectangle, or click inside the object.",
         )
+    return _from_slices(geometry, plane, low, high)
+
+
+def between_slices(geometry: Geometry, plane: SlicePlane, region: OrientedBox, first: int, last: int) -> OrientedBox:
+    """A region along the scan's own axes (:func:`region_of`), from one slice to another instead (both included)."""
+    axes = np.asarray(region.axes) * (np.asarray(region.size) / 2)
+    corners = np.asarray(region.centre) + np.stack([-axes.sum(axis=1), axes.sum(axis=1)])
+    low, high = np.sort(plane.to_slice(np.asarray(geometry.lps_to_index(corners))), axis=0)
+    low[2], high[2] = first - 0.5, last + 0.5
+    return _from_slices(geometry, plane, low, high)
+
+
+def _from_slices(geometry: Geometry, plane: SlicePlane, low: np.ndarray, high: np.ndarray) -> OrientedBox:
+    """The box between two corners (x, y, slice)."""
+    from ..volume import OrientedBox
+
     # A box of voxels i0 <= i < i1 has its faces half a voxel before the first and behind the last centre.
     lower, upper = plane.to_index(low) + 0.5, plane.to_index(high) + 0.5
     return OrientedBox.from_index_range(geometry, *lower, *upper)
