@@ -122,6 +122,21 @@ def tag(slicer, segmentation, segment, name):
     return str(value)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_box_of_the_engine_becomes_a_node_in_the_same_place(slicer, bridge, name):
+    """Along the scan's own axes, however they lie and are handed, the scan under a transform."""
+    from MedSAMSegmentLib import OrientedBox
+
+    scan = volume(slicer, GRIDS[name])
+    scan.SetAndObserveTransformNodeID(transform(slicer, turned(20, -5, 40)).GetID())
+    geometry = bridge.volume(scan).geometry
+    box = OrientedBox.from_index_range(geometry, 3, 5, 2, 11, 9, 7)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+    bridge.put_box(node, box)
+    assert np.linalg.det(slicer.util.arrayFromVTKMatrix(node.GetObjectToNodeMatrix())[:3, :3]) == pytest.approx(1.0)
+    np.testing.assert_array_equal(bridge.box(node, scan).mask(geometry), box.mask(geometry))
+
+
 @pytest.mark.parametrize("parents", PARENTS)
 @pytest.mark.parametrize("name", GRIDS)
 def test_boxes_land_where_they_are_drawn(slicer, bridge, name, parents):

@@ -149,6 +149,61 @@ def test_clicks_and_strokes_by_mouse_change_the_object_and_undo_takes_each_back(
     assert desktop.slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode") == []
 
 
+def longest(mask):
+    """The slice where a mask is largest, and two pixels furthest apart on it, index (i, j, k)."""
+    k = int(mask.sum(axis=(1, 2)).argmax())
+    pixels = np.argwhere(mask[k])[:, ::-1].astype(float)
+    distances = np.linalg.norm(pixels[:, None] - pixels[None], axis=-1)
+    first, second = np.unravel_index(int(distances.argmax()), distances.shape)
+    return np.append(pixels[first], k), np.append(pixels[second], k)
+
+
+def test_a_diameter_drawn_by_mouse_becomes_an_object_and_one_undo_takes_it_back(desktop):
+    screen, ends = the_screen(), longest(desktop.phantom.mask(ORGAN))
+    screen.go_to(ends[0])
+    screen.click(desktop.ui.drawDiameterButton)
+    for end in ends:
+        screen.click_in(screen.axial, end)
+    desktop.until(lambda: desktop.controller.objects)
+    name = desktop.controller.selected
+    assert desktop.slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
+    assert not desktop.ui.drawDiameterButton.checked
+    ras = [desktop.to_ras(end) for end in ends]
+    length = np.linalg.norm(ras[1] - ras[0])
+    box = desktop.controller.box_of(name)
+    assert max(abs(np.array(box.GetSize()) - length)) < 1.5
+    np.testing.assert_allclose(box.GetCenter(), (ras[0] + ras[1]) / 2, atol=1.5)
+    desktop.ui.undoButton.click()
+    desktop.until(lambda: not desktop.controller.objects)
+    assert desktop.controller.boxes() == [] and not desktop.ui.undoButton.enabled
+    desktop.ui.redoButton.click()
+    desktop.until(lambda: name in desktop.controller.objects)
+    desktop.segment()
+    assert desktop.dice(name, ORGAN) > 0.8
+
+
+def test_a_diameter_across_slices_is_refused_and_leaves_nothing(desktop):
+    desktop.box(ORGAN)
+    before, (start, end) = nodes_of(desktop), longest(desktop.phantom.mask(ORGAN))
+    desktop.ui.drawDiameterButton.click()
+    for place in (start, np.add(end, [0, 0, 4])):
+        desktop.widget._placing.AddControlPointWorld(*desktop.to_ras(place))
+    from MedSAMSegmentLib.slicer import panel_scene
+
+    panel_scene.stop_placing()
+    desktop.until(lambda: desktop.controller.failed)
+    assert desktop.controller.code == "LINE_ACROSS_SLICES" and nodes_of(desktop) == before
+
+
+def test_giving_up_a_diameter_leaves_nothing_behind(desktop):
+    before = nodes_of(desktop)
+    desktop.ui.drawDiameterButton.click()
+    desktop.widget._placing.AddControlPointWorld(*desktop.to_ras(np.array([50.0, 50.0, 10.0])))
+    desktop.ui.drawDiameterButton.click()
+    desktop.turn()
+    assert nodes_of(desktop) == before and desktop.controller.boxes() == []
+
+
 def test_giving_up_a_box_leaves_nothing_behind(desktop):
     count = desktop.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode")
     desktop.ui.drawBoxButton.click()

@@ -79,16 +79,23 @@ class PromptedObjects:
 
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
-    def add_object(self, name: str, box: OrientedBox | None = None) -> None:
+    def add_object(
+        self, name: str, box: OrientedBox | None = None, line: tuple[ArrayLike, ArrayLike] | None = None
+    ) -> None:
         """Begin a new object, with its 3-D box or without.
 
         Without a box, a diameter, a rectangle or a drawn mask tells where the object is and how large; for models that
         were trained with clicks, clicks alone will do, and the whole scan is searched from there.  Objects may be added
         at any time, also when others are segmented.
 
+        Args:
+            name: of the object.
+            box: around it.
+            line: its longest diameter, see :meth:`add_line`; one step to undo with the object.
+
         Raises:
-            UsageError: ``OBJECT_EXISTS``, ``BAD_NAME``.
-            InputError: the box does not meet the scan.
+            UsageError: ``OBJECT_EXISTS``, ``BAD_NAME``; what :meth:`add_line` raises.
+            InputError: the box does not meet the scan; what :meth:`add_line` raises.
         """
         if not name.strip():
             raise UsageError("BAD_NAME", "An object needs a name.", "Give it one.")
@@ -97,6 +104,8 @@ class PromptedObjects:
         state = ObjectState(box)
         if box is not None:
             self._runner.plan(state, 1)
+        if line is not None:
+            state = self._with_prompts(state, Prompts(lines=(LinePrompt(*line),)))  # type: ignore[arg-type]
         self._history.commit(name, state)
 
     def move_object(self, name: str, box: OrientedBox) -> None:
@@ -263,15 +272,18 @@ class PromptedObjects:
         return int(index)
 
     def _prompt(self, name: str, prompts: Prompts) -> None:
-        """Add prompts if scan and model have a use for them and they touch no locked slice."""
-        state = self._object(name)
+        """A step that can be undone: more prompts."""
+        self._history.commit(name, self._with_prompts(self._object(name), prompts))
+
+    def _with_prompts(self, state: ObjectState, prompts: Prompts) -> ObjectState:
+        """An object with more prompts, if scan and model have a use for them and they touch no locked slice."""
         check_trained(self.predictor, self.model.name, state.box is not None, prompts)
         touched = prompts_on_slices(self.volume.geometry, self.plane, **prompts.drawn).slices
         locked = state.prompts().locked()
         refused = next((index for index in touched if index in locked), None)
         if refused is not None:
             raise UsageError("SLICE_ACCEPTED", f"Slice {refused} is accepted.", "Release it before correcting it.")
-        self._history.commit(name, state.with_prompts(prompts))
+        return state.with_prompts(prompts)
 
 
 def check_trained(predictor: SlicePredictor, model: str, has_box: bool, prompts: Prompts) -> None:

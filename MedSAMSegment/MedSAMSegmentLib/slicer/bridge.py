@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .bridge_geometry import box_of, volume_of
+from .bridge_geometry import box_of, put_box, volume_of
+from .bridge_prompts import line_prompt
 from .bridge_segments import SegmentWriter, prepared_segmentation
 
 if TYPE_CHECKING:
+    from ..prompts import LinePrompt
     from ..volume import OrientedBox, Volume
 
 
@@ -33,6 +35,14 @@ class SceneBridge:
         Volumes and boxes meet in the world, whatever transforms they have.
         """
         return box_of(roi_node)
+
+    def put_box(self, roi_node: Any, box: OrientedBox) -> None:
+        """Put a new ROI node where a box, LPS mm of :meth:`volume`, is; see :func:`~.bridge_geometry.put_box`."""
+        put_box(roi_node, box)
+
+    def line(self, line_node: Any, volume_node: Any) -> LinePrompt:
+        """A line node as a diameter in the LPS mm of :meth:`volume`; see :func:`~.bridge_prompts.line_prompt`."""
+        return line_prompt(line_node)
 
     def segmentation(self, volume_node: Any, segmentation_node: Any | None) -> Any:
         """A segmentation node on the volume's grid, under its transform and in its study; a new one if need be.

@@ -109,6 +109,17 @@ def box_of(roi_node: Any) -> OrientedBox:
     return box
 
 
+def put_box(roi_node: Any, box: OrientedBox) -> None:
+    """Make a box, LPS mm, that of a ROI node under no transform."""
+    axes = np.array(box.axes)
+    if np.linalg.det(axes) < 0:
+        axes[:, 2] *= -1  # The same box: a ROI turns its axes, it does not mirror them.
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes, box.centre
+    roi_node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(TO_LPS @ matrix))
+    roi_node.SetSize(*box.size)
+
+
 def labelmap_image(volume_node: Any, mask: np.ndarray, offset: Sequence[int]) -> Any:
     """:func:`oriented_image` on the volume's grid, in the volume's own coordinates (before its parent transforms)."""
     return oriented_image(index_to_node(volume_node), mask, offset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -179,7 +181,8 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name, (box, _items) in self.view.choices.items():
             box.connect("activated(int)", lambda index, name=name: self._chosen(name, index))
         for button, action in (
-            (ui.drawBoxButton, self._draw_box),
+            (ui.drawBoxButton, lambda: self._draw(ui.drawBoxButton, controller.draw_box)),
+            (ui.drawDiameterButton, lambda: self._draw(ui.drawDiameterButton, controller.draw_diameter)),
             (ui.segmentButton, self._segment_or_cancel),
             (ui.weakestButton, self._go_to_weakest),
             (ui.acceptSliceButton, self._accept_slice),
@@ -207,8 +210,8 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             button.connect(
                 "clicked(bool)",
-                lambda checked=False, button=button, role=role, positive=positive: self._correct(
-                    button, role, positive
+                lambda checked=False, button=button, role=role, positive=positive: self._draw(
+                    button, partial(controller.correct, role, positive)
                 ),
             )
         ui.objectsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._selected)
@@ -220,6 +223,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         for keys, button in (
             ("Shift+B", ui.drawBoxButton),
+            ("Shift+D", ui.drawDiameterButton),
             ("Shift+S", ui.segmentButton),
             ("Shift+W", ui.weakestButton),
             ("Shift+P", ui.insideButton),
@@ -272,24 +276,14 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         scene.show_window(parameters.inputVolume, level, width)
 
-    def _draw_box(self) -> None:
-        assert self.controller is not None
-        was_this = self._place_button is self.ui.drawBoxButton
-        scene.stop_placing()
-        if not was_this:
-            self._begin_placing(self.controller.draw_box(), self.ui.drawBoxButton)
-        self.refresh()
-
-    def _correct(self, button: Any, role: str, positive: bool) -> None:
-        assert self.controller is not None
+    def _draw(self, button: Any, begin: Callable[[], Any]) -> None:
+        """Let the user draw the node that ``begin`` makes; a second press gives up."""
         was_this = self._place_button is button
         scene.stop_placing()
         if not was_this:
-            self._begin_placing(self.controller.correct(role, positive), button)
+            node = begin()
+            self._placing, self._place_button = node, button if node is not None else None
         self.refresh()
-
-    def _begin_placing(self, node: Any, button: Any) -> None:
-        self._placing, self._place_button = node, button if node is not None else None
 
     def _mode_changed(self, caller: Any = None, event: Any = None) -> None:
         """Drawing has ended, by the last click or because the user gave up."""
@@ -303,10 +297,8 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _drawn(self, node: Any) -> None:
         if node.GetScene() is None or self.controller is None:
             return
-        if node.GetAttribute(scene.ROLE) == "box":
-            self.controller.box_drawn(node)
-        else:
-            self.controller.drawn(node)
+        begun = {"box": self.controller.box_drawn, "diameter": self.controller.diameter_drawn}
+        begun.get(node.GetAttribute(scene.ROLE), self.controller.drawn)(node)
         self.refresh()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

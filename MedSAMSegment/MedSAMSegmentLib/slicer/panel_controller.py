@@ -14,6 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import CancelledError, MedSAMSegmentError
+from ..prompts import plan_slices
 from . import panel_scene as scene
 from .panel_boxes import ObjectBoxes
 from .panel_parameters import worker_options
@@ -23,6 +24,7 @@ from .worker_client import State, WorkerClient
 from .worker_transport import Transport
 
 if TYPE_CHECKING:
+    from ..prompts import LinePrompt
     from ..volume import Volume
     from .bridge import SceneBridge
 
@@ -195,8 +197,7 @@ class PanelController:
 
     def draw_box(self) -> Any:
         """Let the user draw the box of a new object; :meth:`box_drawn` goes on when it is there."""
-        number = len(self.boxes()) + 1
-        node = scene.new_markup("ROI", "box", _("Box {number}").format(number=number), (1.0, 0.85, 0.1))
+        node = self._new_box()
         scene.place(node)
         return node
 
@@ -209,6 +210,41 @@ class PanelController:
         if not self.open():
             slicer.mrmlScene.RemoveNode(node)
             return
+        self._begin_object(node)
+
+    def draw_diameter(self) -> Any:
+        """Let the user draw the longest diameter of a new object; :meth:`diameter_drawn` goes on when it is there."""
+        node = scene.new_markup("Line", "diameter", _("Diameter"), (1.0, 0.85, 0.1))
+        scene.place(node)
+        return node
+
+    def diameter_drawn(self, node: Any) -> None:
+        """The user has drawn the diameter of a new object (or given up): it gets a box as deep as that is long."""
+        given_up = len(scene.control_points(node)) != 2
+        if not given_up and self.opened is None and self.open():
+            self._when_open = lambda: self.diameter_drawn(node)
+            return
+        try:
+            if given_up or self._volume is None:
+                return
+            line = self._bridge.line(node, self._volume_node)
+            plane = self._parameters.plane
+            region = plan_slices(self._volume.geometry, None, plane=plane, lines=[line]).box
+        except MedSAMSegmentError as error:
+            self._has_failed(error)
+            return
+        finally:
+            slicer.mrmlScene.RemoveNode(node)
+        box = self._new_box()
+        self._bridge.put_box(box, region)
+        self._begin_object(box, line if self.understands("points") else None)
+
+    def _new_box(self) -> Any:
+        name = _("Box {number}").format(number=len(self.boxes()) + 1)
+        return scene.new_markup("ROI", "box", name, (1.0, 0.85, 0.1))
+
+    def _begin_object(self, node: Any, line: LinePrompt | None = None) -> None:
+        """A new object with its box, and its diameter where the model knows what to do with it."""
         try:
             box = self._boxes.prompt(node, self._volume_node)
             segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
@@ -231,7 +267,8 @@ class PanelController:
             self._has_failed(error)
 
         self._boxes.has_been_sent(name, box)
-        self._step("add_object", {"name": name, "box": box}, refused)
+        fields = {"name": name, "box": box, "line": None if line is None else line.as_dict()}
+        self._step("add_object", fields, refused)
         self.box_moved(node)
 
     def box_moved(self, node: Any) -> None:

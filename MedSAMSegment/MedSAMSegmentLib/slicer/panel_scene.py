@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..volume import Geometry
 
 ROLE = "MedSAMSegment.Role"
-"""Node attribute: ``box`` (of an object), ``slice-box``, ``points`` or ``scribble`` (of a correction)."""
+"""Node attribute: ``box``, ``diameter`` (of an object), ``slice-box``, ``points`` or ``scribble`` (of a correction)."""
 
 SEGMENT = "MedSAMSegment.SegmentID"
 """Node attribute of a box: the segment that it belongs to."""

@@ -54,8 +54,10 @@ class PanelView:
             self._show_segments(controller, parameters.segmentation)
             self._show_confidence(controller, parameters.segmentation)
             self._show_corrections(controller)
-            self.ui.drawBoxButton.setEnabled(parameters.inputVolume is not None)
-            for button in (self.ui.drawBoxButton, *self._clicks(), self.ui.sliceBoxButton):
+            drawing = self.ui.drawBoxButton, self.ui.drawDiameterButton
+            for button in drawing:
+                button.setEnabled(parameters.inputVolume is not None)
+            for button in (*drawing, *self._clicks(), self.ui.sliceBoxButton):
                 button.setChecked(button is pressed)
         finally:
             self.showing = False

@@ -167,8 +167,9 @@ class Desk:
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
     def _add_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        box = fields.get("box")
-        self.session.add_object(str(fields["name"]), None if box is None else _box(box))
+        box, line = fields.get("box"), fields.get("line")
+        ends = None if line is None else (line["start"], line["end"])
+        self.session.add_object(str(fields["name"]), None if box is None else _box(box), ends)
         return self._said(), b""
 
     def _move_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
