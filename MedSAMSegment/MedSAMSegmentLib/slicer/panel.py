@@ -348,7 +348,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _download(self) -> None:
         assert self.controller is not None
-        self.controller.download_terms(self._parameters.model, panel_models.agrees_to_download)
+        self.controller.download(self._parameters.model, panel_models.agrees_to_download)
 
     def _import(self) -> None:
         assert self.controller is not None

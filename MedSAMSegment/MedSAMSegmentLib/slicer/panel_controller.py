@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import CancelledError, MedSAMSegmentError
+from ..errors import MedSAMSegmentError
 from ..prompts import plan_slices
 from . import panel_scene as scene
 from .panel_boxes import ObjectBoxes
 from .panel_parameters import worker_options
 from .panel_results import WrittenResults
+from .panel_status import PanelStatus
+from .panel_weights import ModelWeights
 from .protocol import unpack_mask
 from .worker_client import State, WorkerClient
 from .worker_transport import Transport
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 _PREVIEW_MILLISECONDS = 150
 
 
-class PanelController:
+class PanelController(PanelStatus):
     """See the module's text.
 
     Args:
@@ -44,24 +46,19 @@ class PanelController:
         opened: what the worker said about the scan; ``None`` before it is open.
         objects: what it said about every object, by segment.
         selected: the segment that corrections are for; empty for none.
-        message: the latest sentence for the user; ``failed`` says whether it is an error, ``code`` which one.
-        fraction: how much of a run is done; ``None`` when none is under way.
     """
 
     def __init__(self, transport: Transport, bridge: SceneBridge, changed: Callable[[], None]) -> None:
+        super().__init__(changed)
         self.client = WorkerClient(transport, self._worker_changed)
         self.opened: Mapping[str, Any] | None = None
         self.objects: dict[str, Mapping[str, Any]] = {}
         self._boxes = ObjectBoxes(bridge)
         self._results = WrittenResults(bridge)
         self.selected = ""
-        self.message = ""
-        self.failed = False
-        self.code = ""
-        self.fraction: float | None = None
+        self._weights = ModelWeights(self.client, transport, self)
         self._transport = transport
         self._bridge = bridge
-        self._changed = changed
         self._parameters: Any = None
         self._volume: Volume | None = None
         self._volume_node: Any = None
@@ -126,16 +123,12 @@ class PanelController:
     def settings_changed(self) -> None:
         """Model, device or settings: objects keep their prompts and are segmented anew when asked to."""
         if self._volume is not None:
-            self.client.configure(worker_options(self._parameters), self._has_opened, self._has_failed)
+            self.client.configure(worker_options(self._parameters), self._has_opened, self.has_failed)
 
     @property
     def ready(self) -> bool:
         """Whether there is something to segment."""
         return self._volume_chosen is not None and bool(self.boxes())
-
-    @property
-    def busy(self) -> bool:
-        return self.fraction is not None
 
     @property
     def scores(self) -> dict[str, dict[int, float]]:
@@ -150,7 +143,7 @@ class PanelController:
         """Open the chosen volume if it is not open; ``False`` (and a message) where it cannot be."""
         node = self._volume_chosen
         if node is None:
-            return self._say(_("Choose a volume first."), failed=True)
+            return self.say(_("Choose a volume first."), failed=True)
         try:
             volume = self._bridge.volume(node)
             seen = (node.GetID(), node.GetImageData().GetMTime(), volume.geometry.affine.tobytes())
@@ -163,7 +156,7 @@ class PanelController:
             self.client.open_scan(volume, worker_options(self._parameters), state, self._has_opened, self._not_opened)
         except MedSAMSegmentError as error:
             self._volume = self._volume_node = None
-            self._has_failed(error)
+            self.has_failed(error)
             return False
         return True
 
@@ -183,7 +176,7 @@ class PanelController:
             self.objects, self._results.scores = {}, {}
             self._boxes.forget()
             scene.remember(self._parameters.segmentation, None, None)
-        self._has_failed(error)
+        self.has_failed(error)
 
     # ---- boxes -----------------------------------------------------------------------------------------------------
 
@@ -231,7 +224,7 @@ class PanelController:
             plane = self._parameters.plane
             region = plan_slices(self._volume.geometry, None, plane=plane, lines=[line]).box
         except MedSAMSegmentError as error:
-            self._has_failed(error)
+            self.has_failed(error)
             return
         finally:
             slicer.mrmlScene.RemoveNode(node)
@@ -250,7 +243,7 @@ class PanelController:
             segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
         except MedSAMSegmentError as error:
             slicer.mrmlScene.RemoveNode(node)
-            self._has_failed(error)
+            self.has_failed(error)
             return
         self._choose_segmentation(segmentation)
         number = segmentation.GetSegmentation().GetNumberOfSegments() + 1
@@ -264,7 +257,7 @@ class PanelController:
         def refused(error: MedSAMSegmentError) -> None:
             slicer.mrmlScene.RemoveNode(node)
             segmentation.GetSegmentation().RemoveSegment(name)
-            self._has_failed(error)
+            self.has_failed(error)
 
         self._boxes.has_been_sent(name, box)
         fields = {"name": name, "box": box, "line": None if line is None else line.as_dict()}
@@ -282,12 +275,12 @@ class PanelController:
     def box_deleted(self, name: str) -> None:
         """The user deleted the box of an object: the object is forgotten, its segment stays."""
         if name in self.objects:
-            self._step("remove_object", {"name": name}, self._has_failed)
+            self._step("remove_object", {"name": name}, self.has_failed)
 
     def remove(self, name: str) -> None:
         """Forget an object with its box and its segment; can be undone."""
         if name in self.objects or (self.correctable and self.open()):
-            self._step("remove_object", {"name": name}, self._has_failed)
+            self._step("remove_object", {"name": name}, self.has_failed)
 
     def _preview_box(self, node: Any) -> None:
         if self.busy or node.GetScene() is None or not self.open():
@@ -295,14 +288,14 @@ class PanelController:
         try:
             box = self._boxes.prompt(node, self._volume_node)
         except MedSAMSegmentError as error:
-            self._has_failed(error)
+            self.has_failed(error)
             return
 
         def show(reply: Mapping[str, Any], payload: bytes) -> None:
             if not self.busy and self._volume_node is not None:
                 self._show_preview(reply["mask"], payload)
 
-        self.client.submit("preview", {"box": box}, done=show, failed=self._has_failed, replaces="preview")
+        self.client.submit("preview", {"box": box}, done=show, failed=self.has_failed, replaces="preview")
 
     def _show_preview(self, where: Mapping[str, Any], payload: bytes) -> None:
         mask = unpack_mask(where, payload)
@@ -329,11 +322,11 @@ class PanelController:
             return
         if self.opened is None:
             self._when_open = lambda: self.segment(names)
-            self._say(_("Opening the scan ..."))
+            self.say(_("Opening the scan ..."))
             return
         names = names or self.pending() or [name for name in (self.selected,) if self.box_of(name) is not None]
         if not names:
-            self._say(_("Draw a box first."), failed=True)
+            self.say(_("Draw a box first."), failed=True)
             return
         try:
             for name in names:
@@ -344,23 +337,22 @@ class PanelController:
                     box = self._boxes.prompt(node, self._volume_node)
                     self._boxes.has_been_sent(name, box)
                     verb = "move_object" if is_known else "add_object"
-                    self._step(verb, {"name": name, "box": box}, self._has_failed)
+                    self._step(verb, {"name": name, "box": box}, self.has_failed)
         except MedSAMSegmentError as error:
-            self._has_failed(error)
+            self.has_failed(error)
             return
         fields: dict[str, Any] = {"names": names}
         reach = self._reach()
         if reach != "all" or not any(self.objects.get(name, {}).get("replayed") for name in names):
             fields["reach"] = reach
-        self.fraction = 0.0
-        self._say(_("Segmenting ..."))
-        self.client.submit("segment", fields, done=self._run_done, failed=self._run_failed, event=self._run_event)
+        self.begin_run(_("Segmenting ..."))
+        self.client.submit("segment", fields, done=self._run_done, failed=self.run_failed, event=self._run_event)
 
     def cancel(self) -> None:
         """Stop the run; what was found so far is kept."""
         self._when_open = None
         if self.busy:
-            self._say(_("Stopping ..."))
+            self.say(_("Stopping ..."))
             self.client.cancel()
 
     def _has_segment(self, name: str) -> None:
@@ -394,8 +386,7 @@ class PanelController:
 
     def _run_event(self, header: Mapping[str, Any], payload: bytes) -> None:
         if header["event"] == "progress":
-            self.fraction = float(header["fraction"])
-            self._changed()
+            self.progressed(float(header["fraction"]))
         elif header["event"] == "slice":
             self._show_preview(header["mask"], payload)
         elif header["event"] == "result":
@@ -408,30 +399,26 @@ class PanelController:
         try:
             self._results.write(segmentation, self._volume_node, header, payload)
         except MedSAMSegmentError as error:
-            self._has_failed(error)
+            self.has_failed(error)
             return
         if 0 in header["mask"]["shape"]:
-            self._say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
+            self.say(_("Nothing was found in the box. Draw it tighter, or choose another window."), failed=True)
         else:
             text = _("{name}: {millilitres:.1f} ml in {seconds:.1f} s").format(
                 name=segmentation.GetSegmentation().GetSegment(name).GetName(),
                 millilitres=header["millilitres"],
                 seconds=header["seconds"],
             )
-            self._say(text)
+            self.say(text)
 
     def _run_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
         self.fraction = None
         self._preview.hide()
         self._heard(reply, payload)
 
-    def _run_failed(self, error: MedSAMSegmentError) -> None:
-        self.fraction = None
+    def run_failed(self, error: MedSAMSegmentError) -> None:
         self._preview.hide()
-        if isinstance(error, CancelledError):
-            self._say(_("Stopped; what was found so far is kept."))
-        else:
-            self._has_failed(error)
+        super().run_failed(error)
 
     # ---- corrections -----------------------------------------------------------------------------------------------
 
@@ -447,7 +434,7 @@ class PanelController:
     def correct(self, role: str, positive: bool) -> Any | None:
         """Let the user draw a correction of the selected object; :meth:`drawn` goes on when it is there."""
         if not self.selected or not self.open():
-            self._say(_("Select an object first."), failed=True)
+            self.say(_("Select an object first."), failed=True)
             return None
         kind = {"points": "Fiducial", "scribble": "Curve", "slice-box": "ROI"}[role]
         colour = (0.2, 0.9, 0.3) if positive else (0.95, 0.3, 0.2)
@@ -476,17 +463,17 @@ class PanelController:
             index, rectangle = scene.rectangle_on_slice(self._volume_node, opened["axis"], node)
             verb, fields = "add_slice_box", {"slice": index, "rectangle": rectangle}
         slicer.mrmlScene.RemoveNode(node)
-        self._step(verb, {"name": name, **fields}, self._has_failed, then=lambda: self.segment([name]))
+        self._step(verb, {"name": name, **fields}, self.has_failed, then=lambda: self.segment([name]))
 
     def accept(self, slices: list[int] | None = None) -> None:
         """Lock slices of the selected object, by default all: corrections elsewhere leave them alone."""
         if self.correctable and self.open():
-            self._step("accept", {"name": self.selected, "slices": slices}, self._has_failed)
+            self._step("accept", {"name": self.selected, "slices": slices}, self.has_failed)
 
     def release(self, slices: list[int] | None = None) -> None:
         """Unlock slices of the selected object, by default all."""
         if self.correctable and self.open():
-            self._step("release", {"name": self.selected, "slices": slices}, self._has_failed)
+            self._step("release", {"name": self.selected, "slices": slices}, self.has_failed)
 
     def shown_slice(self) -> int | None:
         """The slice that the user looks at."""
@@ -508,51 +495,28 @@ class PanelController:
 
     # ---- models ----------------------------------------------------------------------------------------------------
 
-    def download_terms(self, model: str, ask: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Ask the user with what must be known before a download, and fetch the weights where the answer is yes."""
-
-        def done(reply: Mapping[str, Any], payload: bytes) -> None:
-            if not reply["hosts"]:
-                self._say(_("The weights are here."))
-            else:
-                self._transport.later(0, lambda: ask(reply) and self.download(model, list(reply["hosts"])))
-
-        self.client.submit("download_terms", {"model": model}, done=done, failed=self._has_failed)
-
-    def download(self, model: str, hosts: list[str]) -> None:
-        """Fetch the weights of a model from computers that the user has agreed to."""
-
-        def done(reply: Mapping[str, Any], payload: bytes) -> None:
-            self.fraction = None
-            self._say(_("The weights are here."))
-            self.settings_changed()
-
-        self.fraction = 0.0
-        self._say(_("Downloading ..."))
-        self.client.submit(
-            "download", {"model": model, "hosts": hosts}, done=done, failed=self._run_failed, event=self._run_event
-        )
+    def download(self, model: str, agrees: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Ask the user with what must be known before a download; where the answer is yes, fetch the weights."""
+        self._weights.download_terms(model, agrees, self.settings_changed)
 
     def import_weights(self, model: str, path: str) -> None:
         """Use the user's own weights for a model, if they fit it."""
 
-        def done(reply: Mapping[str, Any], payload: bytes) -> None:
+        def fits() -> None:
             self._parameters.checkpoint = path
-            self._say(_("The weights fit and are used from now on."))
 
-        self._say(_("Checking the weights ..."))
-        self.client.submit("import_weights", {"model": model, "file": path}, done=done, failed=self._has_failed)
+        self._weights.import_file(model, path, fits)
 
     # ---- undo ------------------------------------------------------------------------------------------------------
 
     def undo(self) -> None:
         """Take back the latest box or correction, with what was segmented since."""
         if self.client.can_undo and not self.busy:
-            self.client.undo(self._undo_done, self._has_failed)
+            self.client.undo(self._undo_done, self.has_failed)
 
     def redo(self) -> None:
         if self.client.can_redo and not self.busy:
-            self.client.redo(self._redo_done, self._has_failed)
+            self.client.redo(self._redo_done, self.has_failed)
 
     def _undo_done(self, reply: Mapping[str, Any], payload: bytes) -> None:
         self._results.undo(self._parameters.segmentation)
@@ -602,20 +566,7 @@ class PanelController:
         if self.selected not in names:
             self.selected = next(iter(sorted(names)), "")
 
-    def _has_failed(self, error: MedSAMSegmentError) -> None:
-        if isinstance(error, CancelledError):
-            return
-        self.code = error.code
-        self._say(f"{error.message} {error.hint}".strip(), failed=True)
-
-    def _say(self, message: str, failed: bool = False) -> bool:
-        self.message, self.failed = message, failed
-        if not failed:
-            self.code = ""
-        self._changed()
-        return not failed
-
     def _worker_changed(self) -> None:
         if self.client.state is State.STARTING and self.busy:
-            self._say(_("Starting the segmentation process ..."))
+            self.say(_("Starting the segmentation process ..."))
         self._changed()
