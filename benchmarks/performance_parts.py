@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .jobs import random_model, scan, wait
 
 Measured = dict[str, dict[str, float]]
@@ -107,7 +109,7 @@ def _tracking_stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
 
 
 def embedded(chosen: argparse.Namespace) -> Measured:
-    """The built-in model: a whole box, its first mask, and a box moved over slices already encoded."""
+    """The built-in model: a whole box, its first mask, a box moved over slices already encoded, and clicks."""
     from MedSAMSegmentLib import Session
     from MedSAMSegmentLib.checkpoints import load_model
 
@@ -123,13 +125,29 @@ def embedded(chosen: argparse.Namespace) -> Measured:
     sessions = iter([Session(volume, model) for _ in range(chosen.repeats + 1)])
     warm = Session(volume, model)
     middle, moved = chosen.box_slices // 2, box.expanded(-2.0)
+    corrected, answered = Session(volume, model), list[float]()
+    corrected.add_object("object", box)
+    mask = corrected.segment("object").mask
+    half_way = np.random.default_rng(0).uniform(-0.5, 0.5, (chosen.repeats + 1, 3)) * box.size / 2
+    places = iter(np.asarray(box.centre) + half_way @ np.asarray(box.axes).T)
+
+    def click() -> None:
+        """As if the mask were wrong there."""
+        place = next(places)
+        i, j, k = np.rint(volume.geometry.lps_to_index(place)).astype(int)
+        result = corrected.refine("object", [place], not mask[k, j, i], on_slice=lambda *shown: None)
+        answered.append(result.timings["first_mask"])
+
     measured = interleaved(
-        {"box": lambda: segment(next(sessions)), "moved": lambda: warm.preview(moved, middle)}, chosen.repeats
+        {"box": lambda: segment(next(sessions)), "moved": lambda: warm.preview(moved, middle), "click": click},
+        chosen.repeats,
     )
     return {
         f"embedded, box of {chosen.box_slices} slices": measured["box"],
         "embedded, first mask": {"seconds": statistics.median(first[1:])},
         "embedded, box over an encoded slice": measured["moved"],
+        "embedded, click": measured["click"],
+        "embedded, clicked slice": {"seconds": statistics.median(answered[1:])},
     }
 
 

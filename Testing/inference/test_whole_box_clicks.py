@@ -89,6 +89,26 @@ def test_a_click_counts_at_its_place_in_a_rotated_box_on_an_oblique_scan(seed: i
     assert first.mask[about < REACH - 0.15].all()
 
 
+def test_the_clicked_slice_is_shown_before_the_whole_box_is_looked_at_again():
+    predictor = CorrectingPredictor()
+    s, silent = session(predictor), session(CorrectingPredictor())
+    before = s.segment("object").mask
+    silent.segment("object")
+    shown: list[tuple[int, int, np.ndarray]] = []
+    s.add_points("object", at(32, 32, KEY + 3), positive=False)
+    result = s.segment(
+        "object", on_slice=lambda name, index, mask: shown.append((index, len(predictor.corrections), mask))
+    )
+    index, looks, mask = shown[0]
+    assert (index, looks) == (KEY + 3, 0) and shown[1][1] == 1
+    assert before[index][32, 32] and not mask[32, 32]
+    assert same(result, silent.refine("object", at(32, 32, KEY + 3), positive=False)), "nothing of it is kept"
+    shown.clear()
+    s.add_points("object", at(32, 32, KEY - 3), positive=False)
+    s.segment("object", reach=(KEY, KEY + 5), on_slice=lambda name, index, mask: shown.append((index, 0, mask)))
+    assert all(mask[32, 32] for index, _, mask in shown if index == KEY - 3), "that slice is not to change"
+
+
 def test_what_changes_away_from_the_click_was_not_asked_for():
     class Fickle(CorrectingPredictor):
         """Changes its mind at the other end of the box, too."""

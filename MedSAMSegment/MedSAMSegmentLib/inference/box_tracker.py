@@ -10,7 +10,7 @@ first slice that needs no change.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -77,6 +77,14 @@ class BoxTracker(Tracker):
         """The one mask of a slice: what was found in the whole box, worked out, and corrected by its own prompts."""
         outcome = self._prompted(index) if self._is_source(index) else self._as_found(index)
         return ((outcome.logits, outcome.predicted_iou),)
+
+    def said_anew(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Slices of which the user has said something new, with their mask, (s, s) logits, by that alone."""
+        for index in self.plan.outward():
+            if self._is_source(index):
+                outcome = self._prompted(index)
+                if outcome is not self._known.get(index):
+                    yield index, outcome.shown
 
     def _is_source(self, index: int) -> bool:
         plan = self.plan

@@ -39,7 +39,8 @@ from .official import OfficialPrompt, OfficialTracker, largest_component
 from .official_volume import OfficialSlice, box_to_box, each_slice_alone, memory_both_ways
 from .provenance import provenance
 from .result import Extent, Result
-from .runner import Keep, OnSlice, Runner, Step, Stopwatch
+from .run_events import OnSlice, Step, Stopwatch
+from .runner import Keep, Runner
 
 
 @dataclass

@@ -9,39 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from ..allocator import return_freed_memory
 from ..errors import InferenceError, UsageError
-from ..prompts import SlicePlan, SlicePlane, plan_slices
+from ..prompts import SlicePlan, SlicePlane
 from .assembly import LogitBlock, finished_mask
-from .box_tracker import BoxTracker
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
-from .extent import region_found
-from .history import ObjectState, Prompts, Track
+from .history import ObjectState, Track
 from .outcome import confidence, stability
 from .provenance import ModelIdentity, provenance
 from .result import Result
+from .run_events import OnSlice, Step, Stopwatch
 from .settings import CleanupSettings
-from .sight import Sight
 from .sweep import is_revised
-from .tracker import Tracker
-
-if TYPE_CHECKING:
-    from ..volume import OrientedBox
+from .whole_box import WholeBox
 
 _STEPS_BETWEEN_TIDYING = 32
-
-OnSlice = Callable[[str, int, np.ndarray], None]
-"""Called as ``on_slice(object, slice index, mask (rows, columns))`` with every slice's mask before clean-up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,36 +49,12 @@ class Candidate:
     score: float
 
 
-class Step(NamedTuple):
-    """What was done since the step before.
-
-    Attributes:
-        slices: 0 after a look at the whole box: a caller may stop there, too, though no slice is done.
-        more: so many slices more are to be done than was thought.
-    """
-
-    slices: int
-    more: int = 0
-
-
 Keep = Callable[[ObjectState], None]
 """Called with an object's new state at the end of every round, also of one that was stopped."""
 
 
-@dataclass
-class Stopwatch:
-    """Seconds since it was made."""
-
-    begun: float = field(default_factory=time.perf_counter)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def first_mask(self) -> None:
-        """A mask is there; only the first one counts."""
-        self.timings.setdefault("first_mask", time.perf_counter() - self.begun)
-
-
 @dataclass(frozen=True)
-class Runner(Sight):
+class Runner(WholeBox):
     """See the module's text.
 
     Attributes:
@@ -96,30 +62,6 @@ class Runner(Sight):
     """
 
     model: ModelIdentity
-
-    @property
-    def margin_mm(self) -> float:
-        """How far beyond the box slices are looked at."""
-        return self.settings.slice_margin_mm
-
-    def plan(self, state: ObjectState, rounds: int, track: Track | None = None) -> SlicePlan:
-        """What the prompts of the first ``rounds`` rounds ask for, given what is known of the object by then.
-
-        Raises:
-            InputError: box or prompts do not meet the scan.
-        """
-        return self._plan(state, rounds, *(track.key_slice, track.region) if track is not None else (None, None))
-
-    def _plan(self, state: ObjectState, rounds: int, key_slice: int | None, region: OrientedBox | None) -> SlicePlan:
-        return plan_slices(
-            self.volume.geometry,
-            state.box,
-            plane=self.settings.plane,
-            margin_mm=self.margin_mm,
-            key_slice=key_slice,
-            region=region,
-            **state.prompts(rounds).drawn,
-        )
 
     def remaining(self, state: ObjectState) -> list[SlicePlan]:
         """The plans of the rounds that are not segmented yet; at least the last one's."""
@@ -177,25 +119,8 @@ class Runner(Sight):
             plan = self.plan(state, number + 1, earlier)
         track, encoded = self._begin(plan, earlier, self._groups(plan))
         with closing(encoded):
-            if earlier is None and self._is_to_be_measured(plan, prompts):
-                for found in islice(self._looks(plan, track), 1):
-                    track = replace(track, found=found, region=region_found(found, self.volume.geometry, plan))
-                    self._show_found(name, plan, track, on_slice if last else None)
-                    watch.first_mask()
-                known = len(plan.slices)
-                plan = self.plan(state, number + 1, track)
-                yield Step(0, more=len(plan.slices) - known)
-            if track is not earlier:
-                for found in self._looks(plan, track):
-                    track = replace(track, found=found)
-                    if earlier is None and "first_mask" not in watch.timings:
-                        self._show_found(name, plan, track, on_slice if last else None)
-                        watch.first_mask()
-                    yield Step(0)
-            corrected = self._corrected(plan, track)
-            if corrected is not track:
-                track = corrected
-                yield Step(0)
+            looking = self._look_at_box(name, state, number, plan, track, encoded, on_slice if last else None, watch)
+            plan, track = yield from looking
             if earlier is None:
                 key = self._surest_slice(name, plan, track, encoded, on_slice if last else None, watch)
                 plan, track = replace(plan, key_slice=key), replace(track, key_slice=key)
@@ -257,10 +182,6 @@ class Runner(Sight):
             candidates.append(Candidate(index, mask, overlap * stability(logits)))
         return tuple(sorted(candidates, key=lambda candidate: -candidate.score))
 
-    def _is_to_be_measured(self, plan: SlicePlan, prompts: Prompts) -> bool:
-        """Whether how far an object reaches across the slices is to be found out, as nobody said it."""
-        return not plan.box_is_drawn and prompts.reach is None and self._sees_box(plan) is not None
-
     def _surest_slice(
         self,
         name: str,
@@ -288,34 +209,6 @@ class Runner(Sight):
                 on_slice(name, index, block.slice_mask(index))
             best = max(best, (confidence(guess), index))
         return best[1]
-
-    def _show_found(self, name: str, plan: SlicePlan, track: Track, on_slice: OnSlice | None) -> None:
-        """Shows the key slice of what was found in the whole box."""
-        if on_slice is None or track.found is None:
-            return
-        key = plan.key_slice
-        block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
-        block.put(key, track.found.on_slices(self.volume.geometry, plan, track.frame)(0))
-        on_slice(name, key, block.slice_mask(key))
-
-    def _tracker(
-        self, plan: SlicePlan, track: Track, encoded: EncodedAhead, locked: frozenset[int] = frozenset()
-    ) -> Tracker:
-        kind: Callable[..., Tracker] = Tracker
-        if track.found is not None:
-            kind = partial(BoxTracker, found=track.found, found_before=track.found_before)
-        return kind(
-            self.predictor,
-            encoded.features,
-            self.volume.geometry,
-            plan,
-            track.frame,
-            self.settings.tracking,
-            known=track.outcomes,
-            before=track.before,
-            locked=locked,
-            prepare=encoded.together,
-        )
 
     def prepare(self, state: ObjectState | None, around: int | None) -> Iterator[int]:
         """Encode slices before they are asked for, one a step, as long as the cache has room.
@@ -407,6 +300,12 @@ def _about(plan: SlicePlan, count: int) -> list[int]:
     return [inside[middle + step] for step in offsets if 0 <= middle + step < len(inside)]
 
 
+def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:
+    """Accepted slices that the tracker knows nothing of (the crop has moved) count as drawn."""
+    inside = {index: mask for index, mask in masks.items() if index in plan.slices}
+    return replace(plan, masks=MappingProxyType({**plan.masks, **inside})) if inside else plan
+
+
 def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[int]) -> tuple[SlicePlan, frozenset[int]]:
     """A plan that changes the slices of ``reach`` only, and the slices that are held as they are ``known``.
 
@@ -426,9 +325,3 @@ def _reaching(plan: SlicePlan, reach: tuple[int, int] | None, known: Iterable[in
     slices = tuple(sorted(held.union(wanted)))
     key = plan.key_slice if plan.key_slice in slices else min(wanted, key=lambda index: abs(index - plan.key_slice))
     return replace(plan, slices=slices, key_slice=key), held
-
-
-def _with_locked_masks(plan: SlicePlan, masks: Mapping[int, np.ndarray]) -> SlicePlan:
-    """Accepted slices that the tracker knows nothing of (the crop has moved) count as drawn."""
-    inside = {index: mask for index, mask in masks.items() if index in plan.slices}
-    return replace(plan, masks=MappingProxyType({**plan.masks, **inside})) if inside else plan

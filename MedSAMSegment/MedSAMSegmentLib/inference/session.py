@@ -35,7 +35,8 @@ from .official_runner import OfficialRunner
 from .predictor import SlicePredictor, open_predictor
 from .prompting import PromptedObjects, check_sized, check_trained
 from .result import Result
-from .runner import Candidate, OnSlice, Runner, typed_failures
+from .run_events import OnSlice
+from .runner import Candidate, Runner, typed_failures
 from .runtime_choice import RuntimeUse
 from .settings import CleanupSettings, Settings, TrackingSettings
 

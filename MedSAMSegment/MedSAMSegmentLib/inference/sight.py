@@ -1,28 +1,26 @@
-"""What a network is shown of a scan: the crop, its grey values, encoded slices, and the box as a whole."""
+"""What a network is shown of a scan: which slices, the crop, its grey values, and encoded slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..prompts import SlicePlan, SlicePlane
-from .box_clicks import new_clicks, told_in_box
+from ..prompts import SlicePlan, SlicePlane, plan_slices
 from .cache import EmbeddingCache
-from .coarse import CoarseMask, CorrectsBox, SeesBox, view_box
 from .crop import CropFrame
 from .encoded_ahead import EncodedAhead
 from .encoded_slices import EncodedSlices
-from .history import Track
+from .history import ObjectState, Track
 from .predictor import PredictsTogether, SlicePredictor
 from .runtime_choice import RuntimeUse
 from .sampler import SliceSampler, local_window
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..volume import IntensityRange, Volume
+    from ..volume import IntensityRange, OrientedBox, Volume
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,30 @@ class Sight:
     cache: EmbeddingCache
     runtime: RuntimeUse
 
+    @property
+    def margin_mm(self) -> float:
+        """How far beyond the box slices are looked at."""
+        return self.settings.slice_margin_mm
+
+    def plan(self, state: ObjectState, rounds: int, track: Track | None = None) -> SlicePlan:
+        """What the prompts of the first ``rounds`` rounds ask for, given what is known of the object by then.
+
+        Raises:
+            InputError: box or prompts do not meet the scan.
+        """
+        return self._plan(state, rounds, *(track.key_slice, track.region) if track is not None else (None, None))
+
+    def _plan(self, state: ObjectState, rounds: int, key_slice: int | None, region: OrientedBox | None) -> SlicePlan:
+        return plan_slices(
+            self.volume.geometry,
+            state.box,
+            plane=self.settings.plane,
+            margin_mm=self.margin_mm,
+            key_slice=key_slice,
+            region=region,
+            **state.prompts(rounds).drawn,
+        )
+
     def _begin(
         self, plan: SlicePlan, track: Track | None, groups: Iterable[Sequence[int]]
     ) -> tuple[Track, EncodedAhead]:
@@ -62,38 +84,6 @@ class Sight:
         workers = self.predictor.idle_cores if isinstance(self.predictor, PredictsTogether) else 0
         return track, EncodedAhead(self._encoded_slices(plan.plane, track), groups, workers)
 
-    def _groups(self, plan: SlicePlan) -> Iterator[Sequence[int]]:
-        """The slices of a box that is looked at as a whole, in the order and the groups in which they are asked for."""
-        asked_alone = plan.points or plan.masks or plan.boxes
-        if isinstance(self.predictor, PredictsTogether) and self._sees_box(plan) is not None and not asked_alone:
-            # The key slice is waited for.
-            key, *others = plan.outward()
-            yield [key]
-            size = self.predictor.slices_in_piece
-            yield from (others[first : first + size] for first in range(0, len(others), size))
-
-    def _looks(self, plan: SlicePlan, track: Track) -> Iterator[CoarseMask]:
-        """What the network finds where it looks at the whole box, once a look: the last one counts."""
-        sees_box = self._sees_box(plan)
-        if sees_box is not None and sees_box.grid is not None:
-            yield from sees_box.find(view_box(self.volume, plan, track.window, sees_box.grid))
-
-    def _corrected(self, plan: SlicePlan, track: Track) -> Track:
-        """A track whose mask of the whole box takes account of all clicks and drawn slices; itself where it does."""
-        found, sees_box = track.found, self._sees_box(plan)
-        if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
-            return track
-        told = told_in_box(plan)
-        if told <= found.told:
-            return track
-        view = view_box(self.volume, plan, track.window, sees_box.grid)
-        new = new_clicks(plan, found, self.volume.geometry, track.frame)
-        found = found.about(view.box)
-        places, inside = found.places((*found.clicks, *new))
-        if new and len(places):
-            found = found.corrected(sees_box.correct(view, found, places, inside), new)
-        return replace(track, found=replace(found, told=told))
-
     def _frame_and_window(self, plan: SlicePlan) -> Track:
         """A track that knows no slice yet: the crop about all that is prompted, and the grey values shown in it.
 
@@ -108,14 +98,6 @@ class Sight:
         if self.predictor.local_contrast and self.settings.window == "auto":
             window = local_window(self.volume, plan.plane, frame, plan.slices, window)
         return Track(frame, window, plan.key_slice)
-
-    def _sees_box(self, plan: SlicePlan) -> SeesBox | None:
-        """The network, where it is to look at the whole box before single slices."""
-        automatic = self.settings.tracking.strategy == "auto" and not self.settings.full_slice
-        predictor = self.predictor
-        if automatic and plan.is_sized and isinstance(predictor, SeesBox) and predictor.grid is not None:
-            return predictor
-        return None
 
     def _encoded_slices(self, plane: SlicePlane, track: Track) -> EncodedSlices:
         identity = f"{self.predictor.identity} {self.runtime.name}"
