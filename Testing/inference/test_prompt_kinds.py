@@ -202,6 +202,22 @@ def test_prompts_are_taken_back_one_by_one() -> None:
     assert s.prompts("object").lines == () and s.results["object"] is first
 
 
+def test_an_object_and_its_diameter_are_one_step() -> None:
+    ends = place(26, 32, KEY + 3), place(38, 32, KEY + 3)
+    s, apart = without_box(), session()
+    s.undo()
+    s.add_object("object", SCENE.box, ends)
+    apart.add_line("object", *ends)
+    assert same(s.segment("object"), apart.segment("object"))
+    s.undo()
+    assert s.objects == () and not s.can_undo
+    across = place(26, 32, KEY + 6)
+    for refused, code in (((across, ends[0]), "LINE_ACROSS_SLICES"), ((ends[0], ends[0]), "BAD_PROMPT")):
+        with pytest.raises(InputError) as caught:
+            s.add_object("object", SCENE.box, refused)
+        assert caught.value.code == code and s.objects == ()
+
+
 def test_an_accepted_slice_refuses_every_kind_of_prompt() -> None:
     s = session()
     s.segment("object")
