@@ -182,6 +182,31 @@ def test_a_diameter_drawn_by_mouse_becomes_an_object_and_one_undo_takes_it_back(
     assert desktop.dice(name, ORGAN) > 0.8
 
 
+def test_a_model_that_knows_boxes_only_gets_the_box_about_a_diameter(desktop, monkeypatch):
+    """The answer of such a model is played: loading a real one takes half a minute."""
+    from MedSAMSegmentLib import UsageError
+    from MedSAMSegmentLib.slicer import panel_scene
+
+    client = desktop.controller.client
+    submit = client.submit
+
+    def boxes_only(verb, fields=None, **callbacks):
+        if verb == "add_object" and (fields or {}).get("line") is not None:
+            callbacks["failed"](UsageError("PROMPT_NOT_TRAINED", "This model was trained with boxes only."))
+        else:
+            submit(verb, fields, **callbacks)
+
+    monkeypatch.setattr(client, "submit", boxes_only)
+    desktop.ui.drawDiameterButton.click()
+    for end in longest(desktop.phantom.mask(ORGAN)):
+        desktop.widget._placing.AddControlPointWorld(*desktop.to_ras(end))
+    panel_scene.stop_placing()
+    desktop.until(lambda: desktop.controller.objects)
+    assert not desktop.controller.failed and len(desktop.controller.boxes()) == 1
+    desktop.segment()
+    assert desktop.dice(desktop.controller.selected, ORGAN) > 0.7
+
+
 def test_a_diameter_across_slices_is_refused_and_leaves_nothing(desktop):
     desktop.box(ORGAN)
     before, (start, end) = nodes_of(desktop), longest(desktop.phantom.mask(ORGAN))

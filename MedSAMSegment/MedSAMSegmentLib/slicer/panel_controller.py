@@ -213,12 +213,8 @@ class PanelController(PanelStatus):
 
     def diameter_drawn(self, node: Any) -> None:
         """The user has drawn the diameter of a new object (or given up): it gets a box as deep as that is long."""
-        given_up = len(scene.control_points(node)) != 2
-        if not given_up and self.opened is None and self.open():
-            self._when_open = lambda: self.diameter_drawn(node)
-            return
         try:
-            if given_up or self._volume is None:
+            if len(scene.control_points(node)) != 2 or not self.open() or self._volume is None:
                 return
             line = self._bridge.line(node, self._volume_node)
             plane = self._parameters.plane
@@ -230,14 +226,14 @@ class PanelController(PanelStatus):
             slicer.mrmlScene.RemoveNode(node)
         box = self._new_box()
         self._bridge.put_box(box, region)
-        self._begin_object(box, line if self.understands("points") else None)
+        self._begin_object(box, line)
 
     def _new_box(self) -> Any:
         name = _("Box {number}").format(number=len(self.boxes()) + 1)
         return scene.new_markup("ROI", "box", name, (1.0, 0.85, 0.1))
 
     def _begin_object(self, node: Any, line: LinePrompt | None = None) -> None:
-        """A new object with its box, and its diameter where the model knows what to do with it."""
+        """A new object with its box, and its diameter."""
         try:
             box = self._boxes.prompt(node, self._volume_node)
             segmentation = self._bridge.segmentation(self._volume_node, self._parameters.segmentation)
@@ -254,10 +250,17 @@ class PanelController(PanelStatus):
         scene.show_colour(node, colour)
         self.selected = name
 
-        def refused(error: MedSAMSegmentError) -> None:
+        def forget(error: MedSAMSegmentError) -> None:
             slicer.mrmlScene.RemoveNode(node)
             segmentation.GetSegmentation().RemoveSegment(name)
             self.has_failed(error)
+
+        def refused(error: MedSAMSegmentError) -> None:
+            if error.code == "PROMPT_NOT_TRAINED":
+                # The box alone, then: this model was trained with boxes only.
+                self._step("add_object", {"name": name, "box": box}, forget)
+            else:
+                forget(error)
 
         self._boxes.has_been_sent(name, box)
         fields = {"name": name, "box": box, "line": None if line is None else line.as_dict()}
