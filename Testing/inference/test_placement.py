@@ -7,6 +7,7 @@ import pytest
 from intensity_predictor import IntensityPredictor
 from MedSAMSegmentLib import OrientedBox, Session, Volume, segment
 from MedSAMSegmentLib.inference import CleanupSettings, Settings, TrackingSettings
+from MedSAMSegmentLib.prompts import plan_slices
 from scenes import WINDOW, ellipsoid
 
 CLIP_ONLY = CleanupSettings(margin_mm=2.0, smooth=False, keep_component=False, fill_holes=False)
@@ -108,13 +109,17 @@ def test_the_box_coordinates_say_where_every_crop_pixel_lies():
     session.add_object("object", scene.box)
     session.segment("object")
     geometry, cut = scene.volume.geometry, session.plane
+    # Its axes in the order of columns, rows and slices, counted as these are.
+    box = plan_slices(geometry, scene.box).box
+    steps = geometry.index_to_lps(cut.to_index(np.eye(3))) - geometry.index_to_lps(np.zeros(3))
+    assert (np.diag(np.asarray(box.axes).T @ np.asarray(steps).T) > 0).all()
     for index, prompt in list(predictor.prompts.items())[::5]:
         for size in (prompt.frame.size, prompt.frame.size // 4):
             rows, columns = np.indices((size, size))
             places = prompt.frame.to_slice(np.stack([columns, rows], axis=-1), size)
             points = np.concatenate([places, np.full((size, size, 1), float(index))], axis=-1)
-            expected = scene.box.to_local(geometry.index_to_lps(cut.to_index(points)))
+            expected = box.to_local(geometry.index_to_lps(cut.to_index(points)))
             np.testing.assert_allclose(prompt.box_coordinates.grid(size), expected, atol=1e-5)
         step = geometry.index_to_lps(cut.to_index((0, 0, 1))) - geometry.index_to_lps(cut.to_index((0, 0, 0)))
-        expected_step = scene.box.to_local(scene.box.centre + step)
+        expected_step = box.to_local(box.centre + step)
         np.testing.assert_allclose(prompt.box_coordinates.per_slice, expected_step, atol=1e-9)

@@ -37,8 +37,8 @@ def test_the_network_sees_the_box_along_its_own_axes_whatever_the_grid_of_the_sc
     scene = ellipsoid(4, shape=(40, 150, 160), spacing=(0.3, 0.3, 1.0))
     geometry, grid = scene.volume.geometry, CoarseGrid((16, 24, 24))
     points = np.stack([geometry.voxel_centres_lps(0, k) for k in range(geometry.shape[0])])
-    local = scene.box.to_local(points)
     plan = plan_slices(geometry, scene.box)
+    local = plan.box.to_local(points)
     seen = []
     for axis in range(3):
         rising = Volume((500 + 200 * local[..., axis]).astype(np.float32), geometry, modality="CT")
@@ -54,6 +54,37 @@ def test_the_network_sees_the_box_along_its_own_axes_whatever_the_grid_of_the_sc
     assert sorted(seen) == [0, 1, 2]
 
 
+def test_the_mask_does_not_depend_on_how_the_axes_of_the_box_are_counted():
+    """Slicer counts a box's axes to the right, to the front and up, a voxel range along the scan's own."""
+    scene = ellipsoid(4)
+    model, masks = load_model("embedded", device="cpu"), []
+    axes, size = np.asarray(scene.box.axes), np.asarray(scene.box.size)
+    for order, signs in (([0, 1, 2], [1, 1, 1]), ([0, 1, 2], [-1, -1, 1]), ([2, 0, 1], [1, -1, 1])):
+        s = Session(scene.volume, model, window=WINDOW)
+        s.add_object("object", OrientedBox(scene.box.centre, axes[:, order] * signs, size[order]))
+        masks.append(s.segment("object").mask)
+    assert masks[0].any()
+    for mask in masks[1:]:
+        np.testing.assert_array_equal(mask, masks[0])
+
+
+def test_a_rectangle_on_a_slice_is_what_the_network_sees_of_that_slice():
+    predictor = BoxPredictor()
+    predictor.revises = True
+    s = session(predictor)
+    s.segment("object")
+    predictor.forget_calls()
+    s.add_slice_box("object", KEY + 4, (25.5, 24.5, 33.5, 40.5))
+    s.segment("object")
+    prompt = predictor.prompts[KEY + 4]
+    assert prompt.own is None and prompt.below is None and prompt.above is None, "what was found there is wrong"
+    corners = prompt.frame.to_crop(np.array([[25.5, 24.5], [33.5, 40.5]]))
+    place, step = prompt.box_coordinates, prompt.box_coordinates.per_slice
+    edges = [place.origin + u * place.per_u + v * place.per_v for u, v in corners]
+    np.testing.assert_allclose(edges, [(-1, -1, 0), (1, 1, 0)], atol=1e-9)
+    np.testing.assert_allclose(step, predictor.prompts[KEY + 5].box_coordinates.per_slice)
+
+
 def test_the_slice_axis_of_the_grid_is_the_one_slices_are_stacked_along():
     geometry = SCENE.volume.geometry
     turned = OrientedBox(
@@ -62,9 +93,9 @@ def test_the_slice_axis_of_the_grid_is_the_one_slices_are_stacked_along():
     for box in (SCENE.box, turned):
         plan = plan_slices(geometry, box)
         view = view_box(SCENE.volume, plan, Window.parse(WINDOW).resolve(SCENE.volume), CoarseGrid())
-        stacked = np.asarray(box.axes)[:, view.axes[0]]
+        stacked = np.asarray(view.box.axes)[:, view.axes[0]]
         assert abs(stacked @ geometry.direction[:, 2]) == pytest.approx(1.0)
-        depth = box.size[view.axes[0]]
+        depth = view.box.size[view.axes[0]]
         assert view.slice_step == pytest.approx(geometry.spacing[2] / (depth / 2))
 
 

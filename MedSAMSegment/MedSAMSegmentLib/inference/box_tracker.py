@@ -127,7 +127,11 @@ class BoxTracker(Tracker):
             return known
         start = self._as_found(index)
         shown = self._shown(index, start)
-        prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
+        if index in self.plan.boxes and index not in self.plan.points:
+            # A rectangle begins the slice afresh: it was drawn because what was found there is wrong.
+            prompt = self._prompts.prompt(index, True)
+        else:
+            prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
         drawn = index in self.plan.masks or index in self.plan.boxes
         corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)

@@ -57,7 +57,7 @@ class CropPrompts:
             frame=frame,
             prompted=prompted,
             rectangle=rectangle,
-            box_coordinates=box_coordinates(self.geometry, plan, frame, index),
+            box_coordinates=self._coordinates(index, rectangle),
             points=points[seen],
             labels=np.array([click.positive for click in clicks], dtype=bool)[seen],
             mask=None if mask is None else frame.sample(mask),
@@ -65,6 +65,19 @@ class CropPrompts:
             above=above,
             own=own,
         )
+
+    def _coordinates(self, index: int, rectangle: tuple[float, float, float, float] | None) -> BoxCoordinates:
+        """Where the pixels of a slice lie in the box, or in the rectangle that was drawn there.
+
+        Whoever draws a rectangle draws it tightly, as the box is tight in its middle.
+        """
+        coordinates = box_coordinates(self.geometry, self.plan, self.frame, index)
+        if rectangle is None or index not in self.plan.boxes:
+            return coordinates
+        u0, v0, u1, v1 = rectangle
+        per_u, per_v = np.array([2.0 / (u1 - u0), 0.0, 0.0]), np.array([0.0, 2.0 / (v1 - v0), 0.0])
+        origin = np.array([-(u0 + u1) / (u1 - u0), -(v0 + v1) / (v1 - v0), 0.0])
+        return BoxCoordinates(origin, per_u, per_v, coordinates.per_slice, self.frame.size)
 
 
 def box_coordinates(geometry: Geometry, plan: SlicePlan, frame: CropFrame, index: int) -> BoxCoordinates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -113,7 +114,7 @@ def plan_slices(
     rectangles_drawn = told.boxes if drawn else MappingProxyType({**told.squares, **told.boxes})
     if box is None:
         box = region_of(geometry, cut, told) if region is None else region
-    box = _grown(box, told.inside, geometry, cut)
+    box = _along_slices(_grown(box, told.inside, geometry, cut), geometry, cut)
 
     rectangles = _rectangles(geometry, box, cut)
     first, last = min(rectangles), max(rectangles)
@@ -145,6 +146,24 @@ def _rectangles(geometry: Geometry, box: OrientedBox, cut: SlicePlane) -> dict[i
     if not rectangles:
         box.check_overlap(geometry, cut.axis)
     return dict(sorted(rectangles.items()))
+
+
+def _along_slices(box: OrientedBox, geometry: Geometry, cut: SlicePlane) -> OrientedBox:
+    """The same box with its axes as near as can be to columns, rows and slices, in this order, counted as these are.
+
+    Networks are shown places in the box along its axes: what they make of it must not depend on how it was drawn.
+    """
+    steps = np.asarray(geometry.index_to_lps(cut.to_index(np.vstack([np.zeros(3), np.eye(3)]))), dtype=np.float64)
+    directions = (steps[1:] - steps[0]).T
+    axes = np.asarray(box.axes, dtype=np.float64)
+    along = axes.T @ (directions / np.linalg.norm(directions, axis=0))
+    orders = list(itertools.permutations(range(3)))
+    # The slices' axis first, as where it is wrong most is wrong.
+    order = max(orders, key=lambda order: (abs(along[order[2], 2]), abs(along[order[0], 0]) + abs(along[order[1], 1])))
+    signs = np.array([-1.0 if along[axis, number] < 0 else 1.0 for number, axis in enumerate(order)])
+    if order == (0, 1, 2) and (signs > 0).all():
+        return box
+    return type(box)(box.centre, axes[:, order] * signs, np.asarray(box.size, dtype=np.float64)[list(order)])
 
 
 def _grown(box: OrientedBox, points: np.ndarray, geometry: Geometry, cut: SlicePlane) -> OrientedBox:
