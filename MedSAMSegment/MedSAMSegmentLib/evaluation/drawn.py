@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UsageError
+from ..export.measurements import furthest_apart
 from ..prompts import LinePrompt, MaskPrompt, SliceBoxPrompt
 from ..volume import OrientedBox
 
@@ -52,14 +53,5 @@ def drawn_on_slice(prompt: str, truth: np.ndarray, geometry: Geometry, plane: Sl
     if columns.size == 1:
         columns, rows = np.add(columns, [-0.5, 0.5]), rows.repeat(2)
     pixels = np.stack([columns, rows, np.full_like(columns, index)], axis=1)
-    start, end = _furthest_apart(np.asarray(geometry.index_to_lps(plane.to_index(pixels))))
+    start, end = furthest_apart(np.asarray(geometry.index_to_lps(plane.to_index(pixels))))
     return LinePrompt(tuple(start.tolist()), tuple(end.tolist()))
-
-
-def _furthest_apart(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two of coplanar points (n, 3), in mm, that lie furthest from each other."""
-    from scipy.spatial.distance import pdist, squareform
-
-    distances = squareform(pdist(points))
-    first, second = np.unravel_index(int(distances.argmax()), distances.shape)
-    return points[first], points[second]

@@ -208,15 +208,21 @@ def _diameters(points: np.ndarray) -> tuple[float, float]:
     from scipy.spatial import ConvexHull
 
     hull = points[ConvexHull(points).vertices]
-    distances = np.linalg.norm(hull[:, None] - hull[None], axis=-1)
-    start, end = np.unravel_index(int(distances.argmax()), distances.shape)
-    long = float(distances[start, end])
-    direction = (hull[end] - hull[start]) / long
+    start, end = furthest_apart(hull)
+    long = float(np.linalg.norm(end - start))
+    direction = (end - start) / long
     place = hull @ direction
     height = hull @ np.array([-direction[1], direction[0]])
     # The chord's length is piecewise linear along the axis and largest at a corner of the hull.
     chords = [_chord(place, height, at) for at in place]
     return long, max(chords)
+
+
+def furthest_apart(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two of some points (n, d), in mm, that lie furthest from each other."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    start, end = np.unravel_index(int(distances.argmax()), distances.shape)
+    return points[start], points[end]
 
 
 def _chord(place: np.ndarray, height: np.ndarray, at: float) -> float:

@@ -24,6 +24,9 @@ from .predictor import BoxCoordinates
 if TYPE_CHECKING:
     from ..volume import Geometry, IntensityRange, OrientedBox, Volume
 
+# A plan's box has its axes along columns, rows and slices; the grid is counted in slices, rows and columns.
+_AXES = (2, 1, 0)
+
 # What changes within so many cells of a click was asked for.
 _BESIDE = 2
 
@@ -252,26 +255,9 @@ def _beside(changed: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 def view_box(volume: Volume, plan: SlicePlan, window: IntensityRange, grid: CoarseGrid) -> CoarseView:
     """Resample the box and its margin onto the grid; the scan is read slab by slab and never copied whole."""
-    axes = _slices_rows_columns(plan.box, volume.geometry, plan.plane.axis)
-    points = _cell_indices(plan.box, volume.geometry, grid, axes)
-    step = plan.plane.slice_spacing / (float(plan.box.size[axes[0]]) / 2)
-    return CoarseView(_sample(volume, points, window), step, axes, plan.box)
-
-
-def _slices_rows_columns(box: OrientedBox, geometry: Geometry, axis: int) -> tuple[int, int, int]:
-    """The box axis nearest to the direction in which slices are stacked, then the others.
-
-    Args:
-        axis: array axis (0 = k) along which slices are stacked.
-    """
-    directions = geometry.direction / np.linalg.norm(geometry.direction, axis=0)
-    alignment = np.abs(np.asarray(box.axes).T @ directions[:, [2, 1, 0]])
-    first = int(alignment[:, axis].argmax())
-    across = [array_axis for array_axis in range(3) if array_axis != axis]
-    others = [number for number in range(3) if number != first]
-    if alignment[others[0], across[0]] < alignment[others[1], across[0]]:
-        others.reverse()
-    return first, others[0], others[1]
+    points = _cell_indices(plan.box, volume.geometry, grid, _AXES)
+    step = plan.plane.slice_spacing / (float(plan.box.size[_AXES[0]]) / 2)
+    return CoarseView(_sample(volume, points, window), step, _AXES, plan.box)
 
 
 def _cell_indices(box: OrientedBox, geometry: Geometry, grid: CoarseGrid, axes: tuple[int, int, int]) -> np.ndarray:

@@ -40,13 +40,13 @@ def region_found(found: CoarseMask, geometry: Geometry, plan: SlicePlan) -> Orie
     if not occupied.size:
         return plan.box
     box, plane = plan.box, plan.plane
-    centre, half_way = np.asarray(box.centre), np.asarray(box.size) / 2
-    ends = np.stack([centre, centre + np.asarray(box.axes)[:, found.axes[0]] * half_way[found.axes[0]]])
+    # The last axis of a plan's box is that of the slices, counted as these are.
+    ends = np.asarray(box.centre) + [[0.0], [0.5]] * np.asarray(box.axes)[:, 2] * box.size[2]
     middle, end = plane.to_slice(np.asarray(geometry.lps_to_index(ends)))[:, 2]
-    half, places = abs(end - middle), found.grid.place(0).double().numpy()
+    half, places = end - middle, found.grid.place(0).double().numpy()
     cell = places[1] - places[0]
-    # Along the direction in which slices are counted; where the region's faces are is -1 and 1.
-    low, high = sorted(np.sign(end - middle) * (places[occupied[[0, -1]]] + [-cell / 2, cell / 2]))
+    # Where the region's faces are is -1 and 1.
+    low, high = places[occupied[[0, -1]]] + [-cell / 2, cell / 2]
     key = (plan.key_slice - middle) / half
     low = -1.0 - _GROWTH * (key + 1.0) if low < -1.0 + 1.01 * cell else low
     high = 1.0 + _GROWTH * (1.0 - key) if high > 1.0 - 1.01 * cell else high

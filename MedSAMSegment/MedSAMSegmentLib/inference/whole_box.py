@@ -160,9 +160,10 @@ class WholeBox(Sight):
         watch: Stopwatch,
     ) -> None:
         """Shows what a click changes on its own slice, before the whole box is looked at again with it in mind."""
-        tracker = self._tracker(plan, track, encoded)
-        if track.found is None or told_in_box(plan) <= track.found.told or not isinstance(tracker, BoxTracker):
+        if track.found is None or told_in_box(plan) <= track.found.told:
             return
+        tracker = self._tracker(plan, track, encoded)
+        assert isinstance(tracker, BoxTracker)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, self.settings.cleanup)
         said = ((k, mask) for k, mask in tracker.said_anew() if reach is None or reach[0] <= k <= reach[1])
         for index, logits in islice(said, _SHOWN_AT_ONCE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,7 +29,8 @@ class SlicePlan:
         key_slice: where tracking begins: the box's middle, where its cross-section is largest and the rectangle is
             tightest; or the drawn mask, or else the rectangle drawn on a slice, that is nearest to it.  Without a drawn
             box it is a slice the user said something about.
-        box: the box; grown where the user clicked inside the object but outside the box.
+        box: the box, its axes along columns, rows and slices; grown where the user clicked inside the object but
+            outside the box.
         points: clicks by slice, those of scribbles and diameters among them.
         masks: drawn masks (rows, columns) by slice.
         boxes: rectangles drawn on single slices; without a drawn box also the squares of diameters.
@@ -153,17 +153,15 @@ def _along_slices(box: OrientedBox, geometry: Geometry, cut: SlicePlane) -> Orie
 
     Networks are shown places in the box along its axes: what they make of it must not depend on how it was drawn.
     """
-    steps = np.asarray(geometry.index_to_lps(cut.to_index(np.vstack([np.zeros(3), np.eye(3)]))), dtype=np.float64)
-    directions = (steps[1:] - steps[0]).T
     axes = np.asarray(box.axes, dtype=np.float64)
-    along = axes.T @ (directions / np.linalg.norm(directions, axis=0))
-    orders = list(itertools.permutations(range(3)))
-    # The slices' axis first, as where it is wrong most is wrong.
-    order = max(orders, key=lambda order: (abs(along[order[2], 2]), abs(along[order[0], 0]) + abs(along[order[1], 1])))
-    signs = np.array([-1.0 if along[axis, number] < 0 else 1.0 for number, axis in enumerate(order)])
-    if order == (0, 1, 2) and (signs > 0).all():
+    along = axes.T @ cut.to_slice(geometry.direction / np.linalg.norm(geometry.direction, axis=0))
+    slices = int(np.abs(along[:, 2]).argmax())
+    rows, columns = sorted({0, 1, 2} - {slices}, key=lambda axis: -abs(along[axis, 1]))
+    order = [columns, rows, slices]
+    signs = np.where(along[order, [0, 1, 2]] < 0, -1.0, 1.0)
+    if order == [0, 1, 2] and (signs > 0).all():
         return box
-    return type(box)(box.centre, axes[:, order] * signs, np.asarray(box.size, dtype=np.float64)[list(order)])
+    return type(box)(box.centre, axes[:, order] * signs, np.asarray(box.size, dtype=np.float64)[order])
 
 
 def _grown(box: OrientedBox, points: np.ndarray, geometry: Geometry, cut: SlicePlane) -> OrientedBox:

@@ -57,10 +57,9 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
 
 
 def between_slices(geometry: Geometry, plane: SlicePlane, region: OrientedBox, first: int, last: int) -> OrientedBox:
-    """A region along the scan's own axes (:func:`region_of`), from one slice to another instead (both included)."""
-    axes = np.asarray(region.axes) * (np.asarray(region.size) / 2)
-    corners = np.asarray(region.centre) + np.stack([-axes.sum(axis=1), axes.sum(axis=1)])
-    low, high = np.sort(plane.to_slice(np.asarray(geometry.lps_to_index(corners))), axis=0)
+    """A plan's box that lies along the scan's own axes, from one slice to another instead (both included)."""
+    corner = np.asarray(region.axes) @ (np.asarray(region.size) / 2)
+    low, high = plane.to_slice(np.asarray(geometry.lps_to_index(region.centre + np.stack([-corner, corner]))))
     low[2], high[2] = first - 0.5, last + 0.5
     return _from_slices(geometry, plane, low, high)
 
