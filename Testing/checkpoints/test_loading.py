@@ -69,31 +69,33 @@ def test_a_users_own_weights_are_loaded_as_they_are(
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
 
-def test_weights_may_lack_the_part_that_corrects(embedded_state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "tensor"), [(0, "click_stem.weight"), (1, "head.weight")])
+def test_weights_may_lack_a_part_that_is_optional(
+    embedded_state: dict[str, torch.Tensor], tmp_path: Path, number: int, tensor: str
+) -> None:
     path = tmp_path / "own.safetensors"
-    part = find_model("embedded").optional_part
-    assert part is not None
+    part = find_model("embedded").optional_parts[number]
     fewer = {name: value for name, value in embedded_state.items() if not name.startswith(part.prefix)}
     safetensors.torch.save_file(fewer, path)
     model = load_model("embedded", checkpoint=path, device="cpu")
-    assert model.network.corrector is None and set(model.network.state_dict()) == set(fewer)
+    assert getattr(model.network, part.prefix.removesuffix(".")) is None
+    assert set(model.network.state_dict()) == set(fewer)
     assert verify(path).fits == ("embedded",) and verify("embedded").fits == ("embedded",)
     # Half a part is none.
-    broken = {name: value for name, value in embedded_state.items() if name != f"{part.prefix}click_stem.weight"}
+    broken = {name: value for name, value in embedded_state.items() if name != f"{part.prefix}{tensor}"}
     safetensors.torch.save_file(broken, path)
     with pytest.raises(CheckpointError) as caught:
         load_model("embedded", checkpoint=path)
-    assert caught.value.code == "CHECKPOINT_WRONG_ARCHITECTURE" and "click_stem" in str(caught.value)
+    assert caught.value.code == "CHECKPOINT_WRONG_ARCHITECTURE" and tensor in str(caught.value)
 
 
-def test_the_part_that_corrects_comes_with_the_package_and_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_optional_parts_come_with_the_package_and_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from MedSAMSegmentLib.checkpoints import loading
 
     here = cached_checkpoint(find_model("embedded"))
     whole = load_model("embedded", device="cpu")
     assert whole.network.corrector is not None and bool(whole.network.corrector.click_stem.weight.any())
+    assert whole.network.rectangle_unet is not None and bool(whole.network.rectangle_unet.head.weight.any())
     assert load_model("embedded", checkpoint=here, device="cpu").weights_sha256 != whole.weights_sha256
     monkeypatch.setattr(loading, "_EMBEDDED", tmp_path)
     shutil.copy(here, tmp_path)

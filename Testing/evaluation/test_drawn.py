@@ -30,6 +30,9 @@ def test_the_rectangle_holds_the_largest_slice_and_the_drawn_slice_is_it() -> No
     rectangle = drawn_on_slice("rectangle", plate(), GEOMETRY, plane)
     assert isinstance(rectangle, SliceBoxPrompt)
     assert (rectangle.axis, rectangle.slice_index, rectangle.rectangle) == (0, 5, (9.5, 7.5, 33.5, 19.5))
+    rectangles = drawn_on_slice("rectangles", plate(), GEOMETRY, plane)
+    assert isinstance(rectangles, tuple) and [one.slice_index for one in rectangles] == [4, 5, 6]
+    assert rectangles[1] == rectangle and rectangles[0].rectangle == rectangles[2].rectangle == (9.5, 7.5, 29.5, 15.5)
     drawn = drawn_on_slice("slice", plate(), GEOMETRY, plane)
     assert isinstance(drawn, MaskPrompt) and drawn.slice_index == 5
     np.testing.assert_array_equal(drawn.mask, plate()[5])

@@ -146,3 +146,35 @@ def test_what_the_user_asks_of_a_slice_first_changes_nothing_later() -> None:
     (candidate,) = s.candidates("bar")
     assert candidate.slice_index == MIDDLE and candidate.mask[20, 20]
     assert reached(s) == (18, 29)
+
+
+def test_several_rectangles_tell_where_it_begins_and_ends_and_what_lies_between() -> None:
+    volume = scan(8, 34)
+    s = session(volume)
+    for index in (16, 27):
+        s.add_slice_box("bar", index, (13.5, 13.5, 26.5, 26.5))
+    assert reached(s) == (16, 27), "although the bar goes on"
+    prompts = s.predictor.prompts
+    for index in range(16, 28):
+        assert prompts[index].rectangle_is_drawn and prompts[index].own is None
+    # What is said later moves nothing.
+    s.add_slice_box("bar", 30, (13.5, 13.5, 26.5, 26.5))
+    assert reached(s) == (16, 30)
+
+
+def test_between_two_rectangles_the_network_looks_for_itself() -> None:
+    s = session(scan(8, 34))
+    s.add_slice_box("bar", 26, (13.5, 13.5, 26.5, 26.5))
+    assert reached(s) == (20, 26)
+    assert not s._runner.plan(s.states["bar"], 2).between
+
+
+def test_parts_that_stand_apart_are_kept_where_rectangles_were_drawn() -> None:
+    whole = scan(8, 34)
+    voxels = whole.voxels.copy()
+    voxels[23:25] = 0
+    s = session(Volume(voxels, whole.geometry, modality="CT"))
+    for index in (16, 27):
+        s.add_slice_box("bar", index, (13.5, 13.5, 26.5, 26.5))
+    mask = s.segment("bar").mask
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [*range(16, 23), *range(25, 28)]

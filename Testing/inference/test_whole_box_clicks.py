@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,29 @@ def test_a_slice_drawn_as_it_was_found_asks_for_nothing():
     second = s.segment("object")
     np.testing.assert_array_equal(second.mask[: KEY + 3], first.mask[: KEY + 3])
     np.testing.assert_array_equal(second.mask[KEY + 4 :], first.mask[KEY + 4 :])
+
+
+def test_what_the_network_makes_of_a_rectangle_counts_as_drawn():
+    class LeftHalf(CorrectingPredictor):
+        def predict(self, features, prompt, bank):
+            found = super().predict(features, prompt, bank)
+            if not prompt.rectangle_is_drawn:
+                return found
+            logits = found.logits.clone()
+            logits[:, logits.shape[1] // 2 :] = -8.0
+            return replace(found, logits=logits)
+
+    predictor = LeftHalf()
+    s = session(predictor, cleanup=False)
+    first = s.segment("object")
+    s.add_slice_box("object", KEY + 3, (17.5, 10.5, 46.5, 53.5))
+    second = s.segment("object")
+    ((places, inside),) = predictor.corrections
+    assert inside.tolist() == [False, True] and places[0, 2] > 0 > places[1, 2]
+    lost = first.mask[KEY + 2] & ~second.mask[KEY + 2]
+    assert lost.sum() > 20 and not lost[:, :30].any()
+    s.segment("object")
+    assert len(predictor.corrections) == 1, "it is told once"
 
 
 def test_drawn_masks_become_clicks_in_the_middle_of_errors():

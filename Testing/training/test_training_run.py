@@ -13,7 +13,9 @@ from MedSAMSegmentLib.training.corrections import begin_correcting, correction_s
 from MedSAMSegmentLib.training.detail_samples import make_detail_batch
 from MedSAMSegmentLib.training.details import detail_step
 from MedSAMSegmentLib.training.fields import Randomness
+from MedSAMSegmentLib.training.losses import overlaps
 from MedSAMSegmentLib.training.options import KINDS, Stage, TrainingOptions
+from MedSAMSegmentLib.training.rectangles import make_rectangle_batch, rectangle_step
 from MedSAMSegmentLib.training.run import run_training
 from MedSAMSegmentLib.training.trainer import STATE_FILE, StepReport, Trainer
 from MedSAMSegmentLib.training.volume_samples import make_volume_batch
@@ -41,6 +43,7 @@ def _options(**changes: object) -> TrainingOptions:
             Stage("slices", 2, samples=4, slices=2, size=48),
             Stage("sequences", 3, samples=2, slices=3, size=48),
             Stage("details", 2, samples=2, slices=2, size=48),
+            Stage("rectangles", 2, samples=2, slices=2, size=48),
         ),
     }
     return TrainingOptions(**{**values, **changes})
@@ -57,12 +60,12 @@ def _one_thread():
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = Trainer(_options(), tmp_path / "whole", workers=0)
     whole.run(lambda report: None)
-    for stop in (2, 3, 7, 10, None):
+    for stop in (2, 3, 7, 10, 12, None):
         part = Trainer(_options(), tmp_path / "parts", workers=0)
         part.run(lambda report: None, until=stop)
         part.save()
     weights, resumed = whole.weights(), part.weights()
-    assert part.step == 11
+    assert part.step == 13
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
@@ -141,6 +144,23 @@ def test_slices_learn_how_far_what_was_found_can_be_trusted() -> None:
     assert sum(last) / len(last) > 0.5
 
 
+def test_what_lies_in_rectangles_is_learned() -> None:
+    """The same slices again and again."""
+    torch.manual_seed(1)
+    network = build_embedded(**SMALL, rectangle_unet=True)
+    batch = make_rectangle_batch(3, 0, 4, 3, 48)
+    optimizer = torch.optim.AdamW(network.rectangle_unet.parameters(), lr=5e-3)
+    seen = []
+    for _ in range(40):
+        result = rectangle_step(network, batch)
+        optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        optimizer.step()
+        seen.append(result.dice["rectangle"])
+    filled = overlaps(batch.places.abs().amax(dim=1) <= 1.0, batch.masks)[1].mean()
+    assert seen[-1] > max(0.85, float(filled) + 0.05)
+
+
 def test_a_run_may_begin_with_given_weights(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -169,9 +189,9 @@ def test_a_run_leaves_checkpoint_log_and_pictures(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     weights = load_file(checkpoint)
-    network = build_embedded(**SMALL, coarse_corrects=True)
+    network = build_embedded(**SMALL, coarse_corrects=True, rectangle_unet=True)
     network.load_state_dict({name: value.float() for name, value in weights.items()})
-    assert [report.step for report in seen] == list(range(1, 12))
+    assert [report.step for report in seen] == list(range(1, 14))
     assert {report.kind for report in seen} == set(KINDS)
     for name in ("log.csv", "curve.png", "samples.png", "volumes.png"):
         assert (tmp_path / name).stat().st_size > 0
@@ -204,7 +224,7 @@ def test_senseless_stages_are_refused() -> None:
         Stage("volumes", 1, 1, slices=12, size=40)
 
 
-@pytest.mark.parametrize("stage", ["slices:1:2x2x48", "details:1:2x2x48"])
+@pytest.mark.parametrize("stage", ["slices:1:2x2x48", "details:1:2x2x48", "rectangles:1:2x2x48"])
 def test_a_stage_on_its_own_leaves_the_other_parts_of_the_network_as_they_were(tmp_path: Path, stage: str) -> None:
     first = Trainer(_options(stages=(Stage.parse(stage),)), tmp_path / "first", workers=0)
     before = first.weights()

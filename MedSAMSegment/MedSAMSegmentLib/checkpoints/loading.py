@@ -61,8 +61,8 @@ def load_model(name: str, checkpoint: str | os.PathLike[str] | None = None, devi
         path = cached_checkpoint(spec)
         sums = _checked(spec, path)
         weights, sha256 = read_weights(path), sums.sha256
-        if spec.optional_part is not None:
-            further = path.with_name(spec.optional_part.file_name)
+        for part in spec.optional_parts:
+            further = path.with_name(part.file_name)
             if not further.is_file():
                 raise _not_here(spec, _REINSTALL)
             weights = {**weights, **read_weights(further)}

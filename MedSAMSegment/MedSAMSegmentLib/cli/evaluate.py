@@ -28,7 +28,11 @@ def evaluate(
         list[int] | None, typer.Option(min=0, help="Move in-plane box sides by up to so many voxels; several allowed.")
     ] = None,
     prompt: Annotated[
-        str, typer.Option(help="What is drawn: box; or, on its largest slice: rectangle, diameter, slice (all of it).")
+        str,
+        typer.Option(
+            help="What is drawn: box; on its largest slice: rectangle, diameter, slice (all of it); or rectangles on "
+            "five slices."
+        ),
     ] = "box",
     clicks: Annotated[
         int, typer.Option(min=0, help="Then click so many times on the largest error of every object.")

@@ -72,7 +72,8 @@ SliceBoxes = Annotated[
     list[str] | None,
     typer.Option(
         "--slice-box",
-        help="[NAME=]SLICE:x0,y0,x1,y1, a rectangle on one slice, upper end exclusive.",
+        help="[NAME=]SLICE:x0,y0,x1,y1, a rectangle on one slice, upper end exclusive. Without --box, several say "
+        "where the object begins and ends.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What is drawn on an object of which the truth is known: a 3-D box, or something on its largest slice only."""
+"""What is drawn on an object of which the truth is known: a 3-D box, or something on one slice or a few."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from ..prompts import SlicePlane
     from ..volume import Geometry
 
-PROMPTS = ("box", "rectangle", "diameter", "slice")
+PROMPTS = ("box", "rectangle", "rectangles", "diameter", "slice")
 
-Drawn = OrientedBox | SliceBoxPrompt | LinePrompt | MaskPrompt
-"""A box; a rectangle, the longest diameter, or the whole cross-section on one slice."""
+RECTANGLES = 5
+"""So many are drawn of ``"rectangles"``, where the object has as many slices."""
+
+Drawn = OrientedBox | SliceBoxPrompt | tuple[SliceBoxPrompt, ...] | LinePrompt | MaskPrompt
+"""A box; a rectangle, rectangles, the longest diameter, or the whole cross-section on one slice."""
 
 
 def check_prompt(prompt: str, jitter: int) -> None:
@@ -30,22 +33,25 @@ def check_prompt(prompt: str, jitter: int) -> None:
 
 
 def drawn_on_slice(prompt: str, truth: np.ndarray, geometry: Geometry, plane: SlicePlane) -> Drawn:
-    """Drawn exactly, on the slice where the object is largest.
+    """Drawn exactly, on the slice where the object is largest; rectangles evenly from its first slice to its last.
 
     Args:
-        prompt: ``"rectangle"``, ``"diameter"`` (between the centres of two pixels) or ``"slice"``.
+        prompt: ``"rectangle"``, ``"rectangles"``, ``"diameter"`` (between the centres of two pixels) or ``"slice"``.
         truth: (k, j, i) bool, not empty.
         geometry: of the scan.
         plane: whose slices are drawn on.
     """
+    if prompt == "rectangles":
+        there = np.flatnonzero(np.moveaxis(truth, plane.axis, 0).any(axis=(1, 2)))
+        chosen = there[np.linspace(0, len(there) - 1, RECTANGLES).round().astype(int)]
+        return tuple(_rectangle(truth, plane, index) for index in dict.fromkeys(chosen.tolist()))
     index = int(np.moveaxis(truth, plane.axis, 0).sum(axis=(1, 2)).argmax())
     mask = np.take(truth, index, axis=plane.axis)
     if prompt == "slice":
         return MaskPrompt(plane.axis, index, mask)
-    rows, columns = np.nonzero(mask)
     if prompt == "rectangle":
-        edges = columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
-        return SliceBoxPrompt(plane.axis, index, edges)
+        return _rectangle(truth, plane, index)
+    rows, columns = np.nonzero(mask)
     # Only the first and the last pixel of a row can be an end.
     ends = np.diff(rows, prepend=-1, append=-1) != 0
     outermost = ends[:-1] | ends[1:]
@@ -55,3 +61,9 @@ def drawn_on_slice(prompt: str, truth: np.ndarray, geometry: Geometry, plane: Sl
     pixels = np.stack([columns, rows, np.full_like(columns, index)], axis=1)
     start, end = furthest_apart(np.asarray(geometry.index_to_lps(plane.to_index(pixels))))
     return LinePrompt(tuple(start.tolist()), tuple(end.tolist()))
+
+
+def _rectangle(truth: np.ndarray, plane: SlicePlane, index: int) -> SliceBoxPrompt:
+    rows, columns = np.nonzero(np.take(truth, index, axis=plane.axis))
+    edges = columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
+    return SliceBoxPrompt(plane.axis, index, edges)

@@ -73,8 +73,9 @@ class SessionConversation:
         if name in session.objects:
             session.remove_object(name)
         session.add_object(name, drawn if isinstance(drawn, OrientedBox) else None)
-        if isinstance(drawn, SliceBoxPrompt):
-            session.add_slice_box(name, drawn.slice_index, drawn.rectangle)
+        if isinstance(drawn, (SliceBoxPrompt, tuple)):
+            for one in drawn if isinstance(drawn, tuple) else (drawn,):
+                session.add_slice_box(name, one.slice_index, one.rectangle)
         elif isinstance(drawn, LinePrompt):
             session.add_line(name, drawn.start, drawn.end)
         elif isinstance(drawn, MaskPrompt):

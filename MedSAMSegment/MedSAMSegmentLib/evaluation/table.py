@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .drawn import RECTANGLES
 from .report import GroupSummary, Report
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _ON_SLICE = {
     "rectangle": "one rectangle on one slice an object",
+    "rectangles": f"rectangles on up to {RECTANGLES} slices an object",
     "diameter": "one diameter on one slice an object",
     "slice": "one slice drawn an object",
 }

@@ -93,8 +93,10 @@ def finished_mask(
     """The final mask in the block's axes: cleaned up, with the slices ``given`` by the user exactly as they are."""
     plane = plan.plane
     seed = np.zeros(block.logits.shape, dtype=bool)
-    key = plan.key_slice - block.slices.start
-    seed[key] = block.logits[key] > 0
+    # Where a rectangle was drawn the object is, also where that part of it stands apart.
+    for index in {plan.key_slice, *plan.boxes}.intersection(plan.slices):
+        row = index - block.slices.start
+        seed[row] = block.logits[row] > 0
     inside = {k: mask for k, mask in given.items() if block.slices.start <= k < block.slices.stop}
     for index, mask in inside.items():
         seed[index - block.slices.start] = mask[block.rows, block.columns]

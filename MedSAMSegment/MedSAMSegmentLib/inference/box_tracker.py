@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from .coarse import CoarseMask
 from .crop_prompts import CropPrompts, array_key, prompt_key
-from .outcome import SliceOutcome, stability
+from .outcome import SliceOutcome, expected_overlap, stability
 from .predictor import PredictsTogether, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
 
@@ -86,9 +86,14 @@ class BoxTracker(Tracker):
                 if outcome is not self._known.get(index):
                     yield index, outcome.shown
 
+    def in_rectangle(self, index: int) -> np.ndarray:
+        """(s, s) bool, over the crop: what the network makes of a rectangle drawn on a slice."""
+        prediction = self.predictor.predict(self._features(index), self._prompts.prompt(index, True), [])
+        return (_sized(prediction.logits, self._prompts.frame.size) > 0).cpu().numpy()
+
     def _is_source(self, index: int) -> bool:
         plan = self.plan
-        return index in plan.points or index in plan.masks or index in plan.boxes
+        return index in plan.points or index in plan.masks or plan.drawn_rectangle(index) is not None
 
     def _order(self) -> list[tuple[int, int | None]]:
         order = super()._order()
@@ -114,7 +119,7 @@ class BoxTracker(Tracker):
         prompt = self._prompts.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
         prediction = self.predictor.predict(self._features(index), prompt, [])
         # What was wrong on the slice before is looked at again here; the rest was right and stays.
-        where = _grown(before.changed, _SPREAD)
+        where = _sized(_grown(before.changed, _SPREAD), start.logits.shape[-1])
         corrected = _blended(start.logits, prediction.logits, where)
         if not bool(((corrected > 0) != (start.logits > 0)).any()):
             return replace(start, made_from=made_from)
@@ -127,14 +132,16 @@ class BoxTracker(Tracker):
             return known
         start = self._as_found(index)
         shown = self._shown(index, start)
-        if index in self.plan.boxes and index not in self.plan.points:
+        if self.plan.drawn_rectangle(index) is not None and index not in self.plan.points:
             # A rectangle begins the slice afresh: it was drawn because what was found there is wrong.
             prompt = self._prompts.prompt(index, True)
         else:
             prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
+        # A rectangle between drawn ones says less than a click does.
         drawn = index in self.plan.masks or index in self.plan.boxes
-        corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)
+        whole = drawn or index not in self.plan.points
+        corrected = prediction.logits if whole else _corrected(shown, prediction, prompt)
         return self._as_corrected(start, corrected, prediction, made_from)
 
     @cached_property
@@ -232,20 +239,8 @@ class BoxTracker(Tracker):
             stability=stability(corrected),
             made_from=made_from,
             version=next_version(),
-            changed=(corrected > 0) != (start.logits > 0),
+            changed=(corrected > 0) != (_sized(start.logits, corrected.shape[-1]) > 0),
         )
-
-
-def expected_overlap(logits: torch.Tensor) -> float:
-    """Intersection over union to be expected if the logits' probabilities are true; 1 for a surely empty slice.
-
-    Args:
-        logits: (s, s).
-    """
-    probability = logits.sigmoid()
-    inside = logits > 0
-    union = float(inside.sum()) + float(probability[~inside].sum())
-    return float(probability[inside].sum()) / union if bool(inside.any()) else 1.0 - float(probability.max())
 
 
 def _corrected(shown: torch.Tensor, prediction: SlicePrediction, prompt: SlicePrompt) -> torch.Tensor:

@@ -64,6 +64,7 @@ class CropPrompts:
             below=below,
             above=above,
             own=own,
+            rectangle_is_drawn=plan.drawn_rectangle(index) is not None,
         )
 
     def _coordinates(self, index: int, rectangle: tuple[float, float, float, float] | None) -> BoxCoordinates:
@@ -72,7 +73,7 @@ class CropPrompts:
         Whoever draws a rectangle draws it tightly, as the box is tight in its middle.
         """
         coordinates = box_coordinates(self.geometry, self.plan, self.frame, index)
-        if rectangle is None or index not in self.plan.boxes:
+        if rectangle is None or self.plan.drawn_rectangle(index) is None:
             return coordinates
         u0, v0, u1, v1 = rectangle
         per_u, per_v = np.array([2.0 / (u1 - u0), 0.0, 0.0]), np.array([0.0, 2.0 / (v1 - v0), 0.0])

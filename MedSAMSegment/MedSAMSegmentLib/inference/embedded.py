@@ -1,13 +1,14 @@
 """Slices to masks with this project's own network (`models/embedded.py`).
 
 The picture is a slice between its neighbours; the prompt tells, for every pixel, where it lies in the 3-D box, what was
-found on the neighbouring slices and where the user clicked. A drawn mask is taken as it is.
+found on the neighbouring slices and where the user clicked. A drawn mask is taken as it is. A slice of which no more is
+known than a rectangle has a network of its own (`models/rectangle_unet.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,7 @@ from ..models.layers import channels_last
 from ..models.sam2 import ImageFeatures, Memory, RememberedPointer, RememberedSlice
 from .coarse import CoarseMask, CoarseView
 from .crop import CropSettings
+from .outcome import expected_overlap
 from .predictor import BankEntry, SlicePrediction, SlicePrompt
 from .side_by_side import cores, side_by_side
 
@@ -36,6 +38,19 @@ _DRAWN_LOGIT = 8.0
 
 # How often a box is looked at after the glance: most objects change little after the second time, thin ones still do.
 _LOOKS = 4
+
+
+@dataclass(frozen=True)
+class EncodedSlice:
+    """A slice as the networks are shown it.
+
+    Attributes:
+        picture: (3, S, S) float32 in 0..1: the slice between its neighbours.
+        features: what the promptable network makes of it.
+    """
+
+    picture: torch.Tensor
+    features: ImageFeatures
 
 
 @dataclass(frozen=True)
@@ -127,35 +142,37 @@ class EmbeddedPredictor:
     def idle_cores(self) -> int:
         return cores() - 1 if self._device.type == "cpu" else 0
 
-    def encode(self, picture: np.ndarray) -> ImageFeatures:
+    def encode(self, picture: np.ndarray) -> EncodedSlice:
         return self.encode_batch([picture])[0]
 
-    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
+    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[EncodedSlice]:
         """:meth:`encode` of several pictures of one size; quicker together than one by one."""
         pieces = side_by_side(self._encoded, _groups(pictures, self.slices_in_piece), self._device)
         return [features for piece in pieces for features in piece]
 
-    def _encoded(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
+    def _encoded(self, pictures: Sequence[np.ndarray]) -> list[EncodedSlice]:
         images = torch.from_numpy(np.stack(pictures)).to(self._device)
         features = self.network.encode_slices(images.contiguous(memory_format=torch.channels_last))
         # Copies: a slice that the cache drops must not be kept alive by the others of its batch.
         return [
-            ImageFeatures(
-                features.embedding[row : row + 1].clone(),
-                features.position,
-                tuple(level[row : row + 1].clone() for level in features.high_resolution),
+            EncodedSlice(
+                images[row].clone(),
+                ImageFeatures(
+                    features.embedding[row : row + 1].clone(),
+                    features.position,
+                    tuple(level[row : row + 1].clone() for level in features.high_resolution),
+                ),
             )
             for row in range(len(pictures))
         ]
 
-    def predict(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+    def predict(self, features: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+        if self.network.rectangle_unet is not None and _is_rectangle_alone(prompt):
+            return side_by_side(partial(self._in_rectangle, features), [prompt], self._device)[0]
         return side_by_side(lambda recalled: self._predicted(features, prompt, recalled), [bank], self._device)[0]
 
-    def _predicted(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
-        prompts = self._prompts(features, prompt)
-        output = self.network.segment_slice(self._embedding(features, bank), features.high_resolution, prompts)
-        if prompt.mask is not None:
-            output = self._drawn(output, prompt.mask)
+    def _predicted(self, shown: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+        output = self._answer(shown, prompt, bank)
         return SlicePrediction(
             logits=output.logits[0, 0],
             predicted_iou=float(output.iou[0, 0]),
@@ -163,7 +180,14 @@ class EmbeddedPredictor:
             state=output,
         )
 
-    def predict_batch(self, features: Sequence[ImageFeatures], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+    def _answer(self, shown: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SliceMask:
+        """What the promptable network says of a slice."""
+        features = shown.features
+        prompts = self._prompts(features, prompt)
+        output = self.network.segment_slice(self._embedding(features, bank), features.high_resolution, prompts)
+        return output if prompt.mask is None else self._drawn(output, prompt.mask)
+
+    def predict_batch(self, features: Sequence[EncodedSlice], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
         """:meth:`predict` of several slices without memories, none of them clicked on or drawn."""
         if any(len(prompt.points) or prompt.mask is not None for prompt in prompts):
             raise ValueError("slices with prompts of their own are predicted one by one")
@@ -171,11 +195,22 @@ class EmbeddedPredictor:
         pieces = side_by_side(self._predicted_together, _groups(slices, self.slices_in_piece), self._device)
         return [prediction for piece in pieces for prediction in piece]
 
-    def _predicted_together(self, slices: Sequence[tuple[ImageFeatures, SlicePrompt]]) -> list[SlicePrediction]:
-        told = [self._prompts(features, prompt) for features, prompt in slices]
+    def _in_rectangle(self, encoded: EncodedSlice, prompt: SlicePrompt) -> SlicePrediction:
+        """The mask, at the picture's own resolution, of what lies in a rectangle."""
+        unet = self.network.rectangle_unet
+        assert unet is not None
+        coordinates = prompt.box_coordinates
+        places = torch.from_numpy(coordinates.grid(encoded.picture.shape[-1])[..., :2]).to(self._device)
+        step = torch.tensor([float(np.linalg.norm(coordinates.per_slice))], device=self._device)
+        logits = unet(encoded.picture[None], places.movedim(-1, 0)[None], step)[0]
+        return SlicePrediction(logits, expected_overlap(logits), float(logits.max()))
+
+    def _predicted_together(self, slices: Sequence[tuple[EncodedSlice, SlicePrompt]]) -> list[SlicePrediction]:
+        encoded = [(shown.features, prompt) for shown, prompt in slices]
+        told = [self._prompts(features, prompt) for features, prompt in encoded]
         output = self.network.segment_slice(
-            torch.cat([self.network.without_memory(features) for features, _ in slices]),
-            [torch.cat(levels) for levels in zip(*(features.high_resolution for features, _ in slices), strict=True)],
+            torch.cat([self.network.without_memory(features) for features, _ in encoded]),
+            [torch.cat(levels) for levels in zip(*(features.high_resolution for features, _ in encoded), strict=True)],
             SlicePrompts(
                 torch.cat([one.box_coordinates for one in told]),
                 torch.cat([one.slice_step for one in told]),
@@ -188,10 +223,15 @@ class EmbeddedPredictor:
             for logits, iou, score in zip(output.logits, output.iou, output.object_score_logits, strict=True)
         ]
 
-    def remember(self, features: ImageFeatures, prompt: SlicePrompt, prediction: SlicePrediction) -> _Recalled:
-        output: SliceMask = prediction.state
-        memories = side_by_side(lambda mask: self.network.remember(features, mask), [output], self._device)
-        return _Recalled(memories[0], output.object_pointer)
+    def remember(self, features: EncodedSlice, prompt: SlicePrompt, prediction: SlicePrediction) -> _Recalled:
+        def recalled(mask: SliceMask | None) -> _Recalled:
+            if mask is None:
+                mask = self._answer(features, prompt, [])
+                logits = F.interpolate(prediction.logits[None, None], size=mask.logits.shape[-2:], mode="area")
+                mask = replace(mask, logits=logits)
+            return _Recalled(self.network.remember(features.features, mask), mask.object_pointer)
+
+        return side_by_side(recalled, [prediction.state], self._device)[0]
 
     def _prompts(self, features: ImageFeatures, prompt: SlicePrompt) -> SlicePrompts:
         coordinates = prompt.box_coordinates
@@ -229,6 +269,12 @@ class EmbeddedPredictor:
 
 def _seen(coarse: CoarseNetwork, intensities: torch.Tensor, step: torch.Tensor) -> SeenBox:
     return coarse.see(intensities, step, coarse.find_regions(intensities))
+
+
+def _is_rectangle_alone(prompt: SlicePrompt) -> bool:
+    """Whether all that is known of a slice is a rectangle drawn about the cross-section."""
+    around = (prompt.below, prompt.above, prompt.own, prompt.mask)
+    return prompt.rectangle_is_drawn and not len(prompt.points) and all(one is None for one in around)
 
 
 def _groups(items: Sequence[_Item], size: int) -> list[Sequence[_Item]]:

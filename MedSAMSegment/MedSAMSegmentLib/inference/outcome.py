@@ -74,3 +74,15 @@ def confidence(prediction: SlicePrediction) -> float:
 
 def is_empty(prediction: SlicePrediction) -> bool:
     return not bool((prediction.logits > 0).any())
+
+
+def expected_overlap(logits: torch.Tensor) -> float:
+    """Intersection over union to be expected if the logits' probabilities are true; 1 for a surely empty slice.
+
+    Args:
+        logits: (s, s).
+    """
+    probability = logits.sigmoid()
+    inside = logits > 0
+    union = float(inside.sum()) + float(probability[~inside].sum())
+    return float(probability[inside].sum()) / union if bool(inside.any()) else 1.0 - float(probability.max())

@@ -67,7 +67,9 @@ class SlicePrompt:
         rectangle: (u0, v0, u1, v1) of the 3-D box on this slice, or of the rectangle drawn there, in crop coordinates
             (pixel centres on integers); ``None`` where there is neither.  SAM-like networks use it on prompted slices
             only.
-        box_coordinates: where every crop pixel lies in the (rotated) 3-D box; known on every slice.
+        box_coordinates: where every crop pixel lies in the (rotated) 3-D box, or in the rectangle drawn on the slice;
+            known on every slice.
+        rectangle_is_drawn: the user drew the rectangle on this very slice, or on slices before and after it.
         points: (n, 2) clicks (u, v) in crop coordinates.
         labels: (n,) bool, positive clicks.
         mask: (size, size) float32 0..1, the cross-section drawn by the user (to be returned as the result), or none.
@@ -88,6 +90,7 @@ class SlicePrompt:
     above: torch.Tensor | None = None
     own: torch.Tensor | None = None
     all_candidates: bool = False
+    rectangle_is_drawn: bool = False
 
     @cached_property
     def local(self) -> np.ndarray:

@@ -176,7 +176,8 @@ class PromptedObjects:
         """A rectangle around the object's cross-section on one slice.
 
         It prompts that slice in place of the 3-D box's rectangle, and corrects a slice that was segmented wrongly; for
-        an object without a 3-D box it says where the object is.
+        an object without a 3-D box it says where the object is.  Rectangles on several slices, given before such an
+        object's first mask, also say where it begins and ends, and three or more where it lies on the slices between.
 
         Args:
             name: the object.

@@ -171,7 +171,7 @@ class Runner(WholeBox):
             if track is not state.track:
                 for found in islice(self._looks(plan, track), 1 if at_a_glance else None):
                     track = replace(track, found=found)
-            track = self._corrected(plan, track)
+            track = self._corrected(plan, track, encoded)
             offered = self._tracker(plan, track, encoded).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
         candidates = []

@@ -82,7 +82,7 @@ class WholeBox(Sight):
             The plan, which may reach over other slices now, and the track with what was found.
         """
         first, reach = state.track is None, state.rounds[number].reach
-        if first and reach is None and not plan.box_is_drawn:
+        if first and reach is None and not plan.ends_are_told:
             for found in islice(self._looks(plan, track), 1):
                 track = replace(track, found=found, region=region_found(found, self.volume.geometry, plan))
                 self._show_found(name, plan, track, on_slice)
@@ -99,14 +99,16 @@ class WholeBox(Sight):
                 yield Step(0)
         if on_slice is not None and not first:
             self._show_said(name, plan, reach, track, encoded, on_slice, watch)
-        corrected = self._corrected(plan, track)
+        corrected = self._corrected(plan, track, encoded)
         if corrected is not track:
             track = corrected
             yield Step(0)
         return plan, track
 
-    def _corrected(self, plan: SlicePlan, track: Track) -> Track:
-        """A track whose mask of the whole box takes account of all clicks and drawn slices; itself where it does."""
+    def _corrected(self, plan: SlicePlan, track: Track, encoded: EncodedAhead) -> Track:
+        """A track whose mask of the whole box takes account of all clicks, drawn slices and rectangles; itself where
+        it does.
+        """
         found, sees_box = track.found, self._sees_box(plan)
         if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
             return track
@@ -114,7 +116,9 @@ class WholeBox(Sight):
         if told <= found.told:
             return track
         view = view_box(self.volume, plan, track.window, sees_box.grid)
-        new = new_clicks(plan, found, self.volume.geometry, track.frame)
+        tracker = self._tracker(plan, track, encoded)
+        assert isinstance(tracker, BoxTracker)
+        new = new_clicks(plan, found, self.volume.geometry, track.frame, tracker.in_rectangle)
         found = found.about(view.box)
         places, inside = found.places((*found.clicks, *new))
         if new and len(places):

@@ -159,6 +159,20 @@ def box_evidence(intensities: Tensor, grid: CoarseGrid) -> Tensor:
     """
     inside = torch.zeros_like(intensities)
     inside[(slice(None), *grid.between_faces())] = 1.0
+    return inside_evidence(intensities, inside)
+
+
+@torch.no_grad()
+def inside_evidence(intensities: Tensor, inside: Tensor) -> Tensor:
+    """How much more often a grey value occurs in a part of an image than in the rest of it.
+
+    Args:
+        intensities: (B, *cells) in [0, 1].
+        inside: (B, *cells) 1 in that part, 0 elsewhere.
+
+    Returns:
+        (B, *cells) logarithms of the ratio of both frequencies.
+    """
     value, inside = _binned(intensities), inside.flatten(1)
     frequencies = [_frequencies(value, weight) for weight in (inside, 1.0 - inside)]
     return (frequencies[0] / frequencies[1]).log().gather(1, value).unflatten(1, intensities.shape[1:])

@@ -25,6 +25,7 @@ from .mask_decoder import MaskDecoder
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .prompt_encoder import PromptEncoder
+from .rectangle_unet import RectangleUNet
 from .sam2 import SAM2, ImageFeatures, Memory, SAM2Options
 from .two_way_transformer import TwoWayTransformer
 
@@ -107,6 +108,7 @@ class EmbeddedNetwork(SAM2):
     Args:
         coarse: looks at the whole box first; None where weights have no such part.
         corrector: looks at it again when somebody has clicked; None where weights have no such part.
+        rectangle_unet: segments slices from a rectangle alone; None where weights have no such part.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class EmbeddedNetwork(SAM2):
         dense_prompt_encoder: DensePromptEncoder,
         coarse: CoarseNetwork | None,
         corrector: CorrectingNetwork | None,
+        rectangle_unet: RectangleUNet | None,
         **parts: object,
     ) -> None:
         super().__init__(**parts)
         self.dense_prompt_encoder = dense_prompt_encoder
         self.coarse = coarse
         self.corrector = corrector
+        self.rectangle_unet = rectangle_unet
 
     def encode_slices(self, pictures: Tensor) -> ImageFeatures:
         """Features of pictures (B, 3, S, S) in [0, 1]: the slices before, itself, after."""
@@ -207,6 +211,7 @@ def build_embedded(
     coarse_regions: bool = False,
     coarse_looks_again: bool = False,
     coarse_corrects: bool = False,
+    rectangle_unet: bool = False,
 ) -> EmbeddedNetwork:
     """The embedded network from its hyper-parameters (in the catalog; these are the defaults)."""
     trunk = ConvTrunk(channels, blocks)
@@ -222,6 +227,7 @@ def build_embedded(
         dense_prompt_encoder=DensePromptEncoder(fine, middle, dim),
         coarse=coarse,
         corrector=corrector,
+        rectangle_unet=RectangleUNet() if rectangle_unet else None,
         image_encoder=encoder,
         prompt_encoder=PromptEncoder(dim),
         mask_decoder=ConvolutionalMaskDecoder(

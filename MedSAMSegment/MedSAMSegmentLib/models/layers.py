@@ -83,6 +83,15 @@ class Enlargement3d(nn.ConvTranspose3d):
         return enlarge(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
 
 
+class Enlargement2d(nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d`` as :func:`enlarge` computes it on a CPU."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not _quick_on_cpu(x):
+            return super().forward(x, output_size)
+        return enlarge(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
+
+
 class MultilayerPerceptron(nn.Module):
     """``layers`` linear layers with an activation between them.
 

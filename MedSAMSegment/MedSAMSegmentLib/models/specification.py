@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, overload
+from typing import Any
 
 from ..errors import CheckpointError
 
@@ -120,14 +120,16 @@ class ModelSpec:
     """Clicks are understood as corrections of an object that has a box, and not without one."""
     estimates_overlap: bool = True
     """The network's estimate of a mask's overlap with the truth was trained, too."""
-    optional_part: OptionalPart | None = None
+    optional_parts: tuple[OptionalPart, ...] = ()
 
     def for_tensors(self, names: Iterable[str]) -> ModelSpec:
-        """The model as weights with these tensors have it: without the optional part where they lack it."""
-        part = self.optional_part
-        if part is None or any(name.startswith(part.prefix) for name in names):
+        """The model as weights with these tensors have it: without the optional parts that they lack."""
+        names = list(names)
+        lacking = [part for part in self.optional_parts if not any(name.startswith(part.prefix) for name in names)]
+        if not lacking:
             return self
-        return replace(self, hyper_parameters=_frozen({**self.hyper_parameters, part.switch: False}))
+        without = {part.switch: False for part in lacking}
+        return replace(self, hyper_parameters=_frozen({**self.hyper_parameters, **without}))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -150,7 +152,7 @@ class ModelSpec:
             prompts=reader.some_of("prompts", (*_PROMPTS, *_RARE_PROMPTS), default=_PROMPTS),
             needs_box=reader.yes_or_no("needs_box"),
             estimates_overlap=reader.yes_or_no("estimates_overlap", default=True),
-            optional_part=_optional_part(reader.nested("optional_part", optional=True)),
+            optional_parts=tuple(_optional_part(part) for part in reader.nested_list("optional_parts")),
         )
         reader.finish()
         return spec
@@ -208,9 +210,7 @@ def _origin(reader: _Reader) -> CheckpointOrigin:
     return origin
 
 
-def _optional_part(reader: _Reader | None) -> OptionalPart | None:
-    if reader is None:
-        return None
+def _optional_part(reader: _Reader) -> OptionalPart:
     part = OptionalPart(reader.text("prefix"), reader.text("switch"), _plain_file_name(reader))
     reader.finish()
     return part
@@ -296,17 +296,17 @@ class _Reader:
             raise self.error(key, "must be an object")
         return value
 
-    @overload
-    def nested(self, key: str) -> _Reader: ...
-
-    @overload
-    def nested(self, key: str, optional: Literal[True]) -> _Reader | None: ...
-
-    def nested(self, key: str, optional: bool = False) -> _Reader | None:
-        if optional and self.data.get(key) is None:
-            self.data.pop(key, None)
-            return None
+    def nested(self, key: str) -> _Reader:
         return _Reader(f"{self.place}.{key}", self.mapping(key))
+
+    def nested_list(self, key: str) -> list[_Reader]:
+        """Of a list of mappings; empty where there is none."""
+        given = self.data.pop(key, None)
+        if given is None:
+            return []
+        if not isinstance(given, Sequence) or not all(isinstance(one, Mapping) for one in given):
+            raise self.error(key, "must be a list of mappings")
+        return [_Reader(f"{self.place}.{key}", one) for one in given]
 
     def finish(self) -> None:
         if self.data:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .between import rectangles_between
 from .on_slices import Rectangle, SlicePoint, prompts_on_slices
 from .plane import SlicePlane
-from .region import region_of
+from .region import ends_are_told, region_of
 from .types import LinePrompt, MaskPrompt, PointPrompt, ScribblePrompt, SliceBoxPrompt
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class SlicePlan:
         points: clicks by slice, those of scribbles and diameters among them.
         masks: drawn masks (rows, columns) by slice.
         boxes: rectangles drawn on single slices; without a drawn box also the squares of diameters.
+        between: without a drawn box, what lies between rectangles drawn on slices before and after, where the user said
+            nothing else.
         box_is_drawn: the user drew the box; otherwise it only says where the object may lie.
+        ends_by_rectangles: rectangles drawn on several slices say where it begins and ends.
     """
 
     plane: SlicePlane
@@ -45,12 +49,23 @@ class SlicePlan:
     points: Mapping[int, tuple[SlicePoint, ...]] = field(default_factory=dict)
     masks: Mapping[int, np.ndarray] = field(default_factory=dict)
     boxes: Mapping[int, Rectangle] = field(default_factory=dict)
+    between: Mapping[int, Rectangle] = field(default_factory=dict)
     box_is_drawn: bool = True
+    ends_by_rectangles: bool = False
 
     def rectangle(self, index: int) -> Rectangle | None:
         """The rectangle that may be shown to a network as a box around the object's cross-section."""
-        drawn = self.boxes.get(index)
+        drawn = self.drawn_rectangle(index)
         return drawn if drawn is not None or not self.box_is_drawn else self.rectangles.get(index)
+
+    def drawn_rectangle(self, index: int) -> Rectangle | None:
+        """The rectangle drawn on the slice, or on slices before and after it."""
+        return self.boxes.get(index, self.between.get(index))
+
+    @property
+    def ends_are_told(self) -> bool:
+        """Whether the user said on which slices the object begins and ends."""
+        return self.box_is_drawn or self.ends_by_rectangles
 
     @property
     def is_sized(self) -> bool:
@@ -136,7 +151,9 @@ def plan_slices(
         points=MappingProxyType({index: found for index, found in told.points.items() if first <= index <= last}),
         masks=told.masks,
         boxes=rectangles_drawn,
+        between=MappingProxyType({} if drawn else rectangles_between(told.boxes, told.masks)),
         box_is_drawn=drawn,
+        ends_by_rectangles=ends_are_told(told.boxes),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .on_slices import SlicePrompts
+from .on_slices import Rectangle, SlicePrompts
 from .plane import SlicePlane
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
     """The box that stands in for one that was not drawn.
 
     Rectangles, diameters and drawn masks tell the object's size: the region holds all of them, and across the slices it
-    reaches as far beyond them as half their longest side.  Clicks alone tell no size: the region is the whole scan.
+    reaches as far beyond them as half their longest side.  Rectangles on several slices also tell where it begins and
+    ends.  Clicks alone tell no size: the region is the whole scan.
 
     Raises:
         InputError: ``NOTHING_PROMPTED`` when nothing says where the object is.
@@ -42,7 +44,7 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
         places = np.concatenate(corners)
         low, high = places.min(axis=0), places.max(axis=0)
         longest = max((high[0] - low[0]) * plane.column_spacing, (high[1] - low[1]) * plane.row_spacing)
-        reach = max(longest / 2 / plane.slice_spacing, 0.5)
+        reach = 0.5 if ends_are_told(prompts.boxes) else max(longest / 2 / plane.slice_spacing, 0.5)
         low[2], high[2] = low[2] - reach, high[2] + reach
         low, high = np.maximum(low, first), np.minimum(high, last)
     elif len(prompts.inside):
@@ -54,6 +56,11 @@ def region_of(geometry: Geometry, plane: SlicePlane, prompts: SlicePrompts) -> O
             "Draw a box, a diameter, a mask or a rectangle, or click inside the object.",
         )
     return _from_slices(geometry, plane, low, high)
+
+
+def ends_are_told(rectangles: Mapping[int, Rectangle]) -> bool:
+    """Whether rectangles drawn on slices say where the object begins and ends: several do, one does not."""
+    return len(rectangles) > 1
 
 
 def between_slices(geometry: Geometry, plane: SlicePlane, region: OrientedBox, first: int, last: int) -> OrientedBox:

@@ -77,7 +77,7 @@ def make_detail_batch(
     """
     device = torch.device(device)
     batch = stacked(
-        seed, step, count, looks, lambda stream: _samples(stream, grid, slices, size, looks, device, bodies)
+        seed, step, count, looks, lambda stream: make_samples(stream, grid, slices, size, looks, device, bodies)
     )
     intensities = batch["intensities"]
     glance = resampled(intensities, GLANCE_CELLS)
@@ -88,7 +88,7 @@ def make_detail_batch(
     )
 
 
-def _samples(
+def make_samples(
     randomness: Randomness,
     grid: CoarseGrid,
     slices: int,
@@ -116,7 +116,7 @@ def _samples(
     mask = drawn.labelled(mask, numbers)
     images, mask = field_of_view(images, mask, (x, y), drawn.target, randomness)
     if float(mask.sum()) < _LEAST_PIXELS:
-        return _samples(randomness, grid, slices, size, looks, device, bodies)
+        return make_samples(randomness, grid, slices, size, looks, device, bodies)
 
     across, down = (drawn.along(axis, grid.cells[2 - axis], grid.reach) for axis in (0, 1))
     cells = (heights - lowest, (down - y[0]) / pixel, (across - x[0]) / pixel)

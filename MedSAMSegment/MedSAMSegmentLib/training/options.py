@@ -11,7 +11,7 @@ from ..errors import UsageError
 BODIES = 0.6
 """How many of the whole boxes are drawn in computed bodies, unless a run says otherwise."""
 
-KINDS = ("volumes", "clicks", "slices", "sequences", "details")
+KINDS = ("volumes", "clicks", "slices", "sequences", "details", "rectangles")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Stage:
 
     Args:
         kind: ``"volumes"`` (the coarse network on whole boxes), ``"clicks"`` (the network that corrects it),
-            ``"slices"`` (every slice on its own), ``"sequences"`` (with the network's memory) or ``"details"`` (slices,
-            given what the coarse network finds in the whole box).
+            ``"slices"`` (every slice on its own), ``"sequences"`` (with the network's memory), ``"details"`` (slices,
+            given what the coarse network finds in the whole box) or ``"rectangles"`` (slices, given a rectangle).
         steps: optimiser steps.
-        samples, slices: samples a batch, slices a sample (consecutive ones, but for details); for whole boxes, cells
-            along the slice axis.
+        samples, slices: samples a batch, slices a sample (consecutive ones, but for details and rectangles); for whole
+            boxes, cells along the slice axis.
         size: rows and columns of the crop in pixels; for whole boxes, cells along the rows and columns.
     """
 
@@ -104,12 +104,18 @@ class TrainingOptions:
         Stage("slices", 1200, samples=24, slices=2, size=96),
         Stage("sequences", 1200, samples=8, slices=5, size=96),
         Stage("details", 900, samples=8, slices=6, size=96),
+        Stage("rectangles", 900, samples=8, slices=5, size=96),
     )
 
     @property
     def corrects(self) -> bool:
         """Whether the network has the part that corrects: it belongs to the coarse part that it was trained with."""
         return any(stage.kind == "clicks" for stage in self.stages)
+
+    @property
+    def knows_rectangles(self) -> bool:
+        """Whether the network has the part for rectangles."""
+        return any(stage.kind == "rectangles" for stage in self.stages)
 
     @property
     def steps(self) -> int:

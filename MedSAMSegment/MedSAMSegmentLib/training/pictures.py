@@ -16,6 +16,20 @@ from .volume_samples import make_volume_batch
 
 _SHEET_STREAM = 1 << 50
 
+_OVERLAPS = [
+    "coarse",
+    "again",
+    "found",
+    "corrected",
+    "rectangle",
+    "first",
+    "guided",
+    "tracked",
+    "swept",
+    "clicked",
+]
+"""Columns of the log that hold Dice."""
+
 
 def draw_curve(log: Path, target: Path) -> None:
     """Loss and Dice over the steps of a log (CSV as `run` writes it), smoothed, as a PNG."""
@@ -29,7 +43,7 @@ def draw_curve(log: Path, target: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, columns in (
         (left, ["loss"]),
-        (right, ["coarse", "again", "found", "corrected", "first", "guided", "tracked", "swept", "clicked"]),
+        (right, _OVERLAPS),
     ):
         for column in columns:
             points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]

@@ -22,6 +22,7 @@ COLUMNS = [
     "again",
     "found",
     "corrected",
+    "rectangle",
     "first",
     "guided",
     "tracked",

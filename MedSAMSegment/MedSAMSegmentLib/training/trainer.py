@@ -25,13 +25,14 @@ from .detail_samples import DetailBatch, make_detail_batch
 from .details import detail_step
 from .fields import Randomness
 from .options import TrainingOptions
+from .rectangles import RectangleBatch, make_rectangle_batch, rectangle_step
 from .samples import Batch, SampleOptions, make_batch
 from .steps import sequence_step, slice_step, volume_step
 from .volume_samples import VolumeBatch, make_volume_batch
 
 STATE_FILE = "training_state.pt"
 
-AnyBatch = Batch | VolumeBatch | DetailBatch
+AnyBatch = Batch | VolumeBatch | DetailBatch | RectangleBatch
 _STEP_STREAM = 1 << 40
 
 
@@ -68,6 +69,9 @@ class _Stream(Dataset["AnyBatch"]):
         if stage.kind == "details":
             shape = stage.samples, stage.slices, stage.size
             return make_detail_batch(self.options.seed, step, *shape, CoarseGrid(), bodies=self.options.bodies)
+        if stage.kind == "rectangles":
+            shape = stage.samples, stage.slices, stage.size
+            return make_rectangle_batch(self.options.seed, step, *shape, bodies=self.options.bodies)
         return make_batch(self.options.seed, step, stage.samples, SampleOptions(slices=stage.slices, size=stage.size))
 
 
@@ -81,8 +85,9 @@ def _begin_with(network: EmbeddedNetwork, weights: Path) -> None:
 
     try:
         given = {name: value.float() for name, value in load_file(weights).items()}
-        if network.corrector is None:
-            given = {name: value for name, value in given.items() if not name.startswith("corrector.")}
+        for name in ("corrector", "rectangle_unet"):
+            if getattr(network, name) is None:
+                given = {key: value for key, value in given.items() if not key.startswith(f"{name}.")}
         surplus = network.load_state_dict(given, strict=False).unexpected_keys
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
@@ -109,7 +114,9 @@ class Trainer:
         self.device = torch.device(device)
         self.workers = workers
         torch.manual_seed(options.seed)
-        self.network = build_embedded(**options.network, coarse_corrects=options.corrects).to(self.device)
+        self.network = build_embedded(
+            **options.network, coarse_corrects=options.corrects, rectangle_unet=options.knows_rectangles
+        ).to(self.device)
         if options.initial_weights and not (folder / STATE_FILE).exists():
             _begin_with(self.network, Path(options.initial_weights))
         channels_last(self.network)
@@ -188,6 +195,8 @@ class Trainer:
         randomness = Randomness.from_seed(self.options.seed, _STEP_STREAM + self.step)
         if isinstance(batch, DetailBatch):
             result = detail_step(self.network, batch, randomness)
+        elif isinstance(batch, RectangleBatch):
+            result = rectangle_step(self.network, batch)
         elif isinstance(batch, Batch):
             step = slice_step if stage.kind == "slices" else sequence_step
             result = step(self.network, batch, randomness)
