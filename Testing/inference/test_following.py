@@ -152,6 +152,22 @@ def test_a_correction_on_a_second_slice_is_followed_from_there() -> None:
         assert overlap(after.mask[k], column(volume, k)) > 0.95
 
 
+def test_between_rectangles_every_slice_is_asked_with_what_lies_between() -> None:
+    volume = scan(beside=True)  # what the mask would slide onto is no temptation
+    s = Session(volume, threshold_model(prompts=["box"]), window=WINDOW, cleanup=False)
+    s.add_object("object")
+    for k in (4, 8, 12):
+        x = middle_of(k)
+        s.add_slice_box("object", k, (x - 6.5, 23.5, x + 6.5, 36.5))
+    result = s.segment("object")
+    frame = s.states["object"].track.frame
+    assert sorted(result.scores) == list(range(4, 13)) and len(asked(s)) == 9
+    edges = sorted(frame.to_slice(call["points"][0].numpy(), frame.size)[0, 0] for call in asked(s))
+    np.testing.assert_allclose(edges, [middle_of(k) - 6 for k in range(4, 13)], atol=0.8)
+    for k in range(4, 13):
+        assert overlap(result.mask[k], column(volume, k)) > 0.9, k
+
+
 def test_clicks_and_their_kin_are_refused_by_a_model_that_was_trained_with_boxes() -> None:
     s = session(scan(), threshold_model(prompts=["box"]))
     inside, other = (tuple(s.volume.geometry.index_to_lps((middle_of(8), j, 8))) for j in (30, 34))

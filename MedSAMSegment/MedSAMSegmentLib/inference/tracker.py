@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _versions = count()
 
+# Networks that recall no more tracked slices than this follow the last mask, and have no memory proper.
+_ONLY_THE_LAST = 1
+
 
 def next_version() -> int:
     """A number no outcome of this process has had."""
@@ -128,6 +131,9 @@ class Tracker:
     def _is_source(self, index: int) -> bool:
         """Whether a slice is segmented from its own prompts."""
         if self.settings.strategy == "per-slice" and self.plan.rectangle(index) is not None:
+            return True
+        # What lies between rectangles says more than the mask next to it.
+        if self.predictor.memory_capacity <= _ONLY_THE_LAST and self.plan.drawn_rectangle(index) is not None:
             return True
         return self.plan.is_prompted(index)
 
