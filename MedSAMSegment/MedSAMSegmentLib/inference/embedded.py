@@ -41,19 +41,6 @@ _LOOKS = 4
 
 
 @dataclass(frozen=True)
-class EncodedSlice:
-    """A slice as the networks are shown it.
-
-    Attributes:
-        picture: (3, S, S) float32 in 0..1: the slice between its neighbours.
-        features: what the promptable network makes of it.
-    """
-
-    picture: torch.Tensor
-    features: ImageFeatures
-
-
-@dataclass(frozen=True)
 class _Recalled:
     memory: Memory
     pointer: torch.Tensor
@@ -142,37 +129,35 @@ class EmbeddedPredictor:
     def idle_cores(self) -> int:
         return cores() - 1 if self._device.type == "cpu" else 0
 
-    def encode(self, picture: np.ndarray) -> EncodedSlice:
+    def encode(self, picture: np.ndarray) -> ImageFeatures:
         return self.encode_batch([picture])[0]
 
-    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[EncodedSlice]:
+    def encode_batch(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
         """:meth:`encode` of several pictures of one size; quicker together than one by one."""
         pieces = side_by_side(self._encoded, _groups(pictures, self.slices_in_piece), self._device)
         return [features for piece in pieces for features in piece]
 
-    def _encoded(self, pictures: Sequence[np.ndarray]) -> list[EncodedSlice]:
+    def _encoded(self, pictures: Sequence[np.ndarray]) -> list[ImageFeatures]:
         images = torch.from_numpy(np.stack(pictures)).to(self._device)
         features = self.network.encode_slices(images.contiguous(memory_format=torch.channels_last))
         # Copies: a slice that the cache drops must not be kept alive by the others of its batch.
         return [
-            EncodedSlice(
-                images[row].clone(),
-                ImageFeatures(
-                    features.embedding[row : row + 1].clone(),
-                    features.position,
-                    tuple(level[row : row + 1].clone() for level in features.high_resolution),
-                ),
+            ImageFeatures(
+                features.embedding[row : row + 1].clone(),
+                features.position,
+                tuple(level[row : row + 1].clone() for level in features.high_resolution),
+                None if self.network.rectangle_unet is None else images[row : row + 1].clone(),
             )
             for row in range(len(pictures))
         ]
 
-    def predict(self, features: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
-        if self.network.rectangle_unet is not None and _is_rectangle_alone(prompt):
-            return side_by_side(partial(self._in_rectangle, features), [prompt], self._device)[0]
+    def predict(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+        if self.network.rectangle_unet is not None and features.picture is not None and _is_rectangle_alone(prompt):
+            return side_by_side(partial(self._in_rectangle, features.picture), [prompt], self._device)[0]
         return side_by_side(lambda recalled: self._predicted(features, prompt, recalled), [bank], self._device)[0]
 
-    def _predicted(self, shown: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
-        output = self._answer(shown, prompt, bank)
+    def _predicted(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
+        output = self._answer(features, prompt, bank)
         return SlicePrediction(
             logits=output.logits[0, 0],
             predicted_iou=float(output.iou[0, 0]),
@@ -180,14 +165,13 @@ class EmbeddedPredictor:
             state=output,
         )
 
-    def _answer(self, shown: EncodedSlice, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SliceMask:
+    def _answer(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SliceMask:
         """What the promptable network says of a slice."""
-        features = shown.features
         prompts = self._prompts(features, prompt)
         output = self.network.segment_slice(self._embedding(features, bank), features.high_resolution, prompts)
         return output if prompt.mask is None else self._drawn(output, prompt.mask)
 
-    def predict_batch(self, features: Sequence[EncodedSlice], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+    def predict_batch(self, features: Sequence[ImageFeatures], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
         """:meth:`predict` of several slices without memories, none of them clicked on or drawn."""
         if any(len(prompt.points) or prompt.mask is not None for prompt in prompts):
             raise ValueError("slices with prompts of their own are predicted one by one")
@@ -195,22 +179,21 @@ class EmbeddedPredictor:
         pieces = side_by_side(self._predicted_together, _groups(slices, self.slices_in_piece), self._device)
         return [prediction for piece in pieces for prediction in piece]
 
-    def _in_rectangle(self, encoded: EncodedSlice, prompt: SlicePrompt) -> SlicePrediction:
-        """The mask, at the picture's own resolution, of what lies in a rectangle."""
+    def _in_rectangle(self, picture: torch.Tensor, prompt: SlicePrompt) -> SlicePrediction:
+        """The mask, at the picture's own resolution (1, 3, S, S), of what lies in a rectangle."""
         unet = self.network.rectangle_unet
         assert unet is not None
         coordinates = prompt.box_coordinates
-        places = torch.from_numpy(coordinates.grid(encoded.picture.shape[-1])[..., :2]).to(self._device)
+        places = torch.from_numpy(coordinates.grid(picture.shape[-1])[..., :2]).to(self._device)
         step = torch.tensor([float(np.linalg.norm(coordinates.per_slice))], device=self._device)
-        logits = unet(encoded.picture[None], places.movedim(-1, 0)[None], step)[0]
+        logits = unet(picture, places.movedim(-1, 0)[None], step)[0]
         return SlicePrediction(logits, expected_overlap(logits), float(logits.max()))
 
-    def _predicted_together(self, slices: Sequence[tuple[EncodedSlice, SlicePrompt]]) -> list[SlicePrediction]:
-        encoded = [(shown.features, prompt) for shown, prompt in slices]
-        told = [self._prompts(features, prompt) for features, prompt in encoded]
+    def _predicted_together(self, slices: Sequence[tuple[ImageFeatures, SlicePrompt]]) -> list[SlicePrediction]:
+        told = [self._prompts(features, prompt) for features, prompt in slices]
         output = self.network.segment_slice(
-            torch.cat([self.network.without_memory(features) for features, _ in encoded]),
-            [torch.cat(levels) for levels in zip(*(features.high_resolution for features, _ in encoded), strict=True)],
+            torch.cat([self.network.without_memory(features) for features, _ in slices]),
+            [torch.cat(levels) for levels in zip(*(features.high_resolution for features, _ in slices), strict=True)],
             SlicePrompts(
                 torch.cat([one.box_coordinates for one in told]),
                 torch.cat([one.slice_step for one in told]),
@@ -223,13 +206,13 @@ class EmbeddedPredictor:
             for logits, iou, score in zip(output.logits, output.iou, output.object_score_logits, strict=True)
         ]
 
-    def remember(self, features: EncodedSlice, prompt: SlicePrompt, prediction: SlicePrediction) -> _Recalled:
+    def remember(self, features: ImageFeatures, prompt: SlicePrompt, prediction: SlicePrediction) -> _Recalled:
         def recalled(mask: SliceMask | None) -> _Recalled:
             if mask is None:
                 mask = self._answer(features, prompt, [])
                 logits = F.interpolate(prediction.logits[None, None], size=mask.logits.shape[-2:], mode="area")
                 mask = replace(mask, logits=logits)
-            return _Recalled(self.network.remember(features.features, mask), mask.object_pointer)
+            return _Recalled(self.network.remember(features, mask), mask.object_pointer)
 
         return side_by_side(recalled, [prediction.state], self._device)[0]
 

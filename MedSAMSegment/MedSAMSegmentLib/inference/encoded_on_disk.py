@@ -138,7 +138,8 @@ def _tensors(value: Any) -> dict[str, torch.Tensor] | None:
         return {"tensor": value}
     if isinstance(value, ImageFeatures):
         levels = {f"high_resolution.{number}": level for number, level in enumerate(value.high_resolution)}
-        return {"embedding": value.embedding, "position": value.position, **levels}
+        picture = {} if value.picture is None else {"picture": value.picture}
+        return {"embedding": value.embedding, "position": value.position, **picture, **levels}
     return None
 
 
@@ -159,5 +160,6 @@ def _value(tensors: dict[str, torch.Tensor]) -> Any:
     """The inverse of :func:`_tensors`."""
     if "tensor" in tensors:
         return tensors["tensor"]
-    levels = tuple(tensors[f"high_resolution.{number}"] for number in range(len(tensors) - 2))
-    return ImageFeatures(tensors["embedding"], tensors["position"], levels)
+    count = sum(name.startswith("high_resolution.") for name in tensors)
+    levels = tuple(tensors[f"high_resolution.{number}"] for number in range(count))
+    return ImageFeatures(tensors["embedding"], tensors["position"], levels, tensors.get("picture"))

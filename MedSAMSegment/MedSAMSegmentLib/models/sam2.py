@@ -51,6 +51,8 @@ class ImageFeatures:
     """(1, C, h, w) sine position encoding of ``embedding``."""
     high_resolution: tuple[Tensor, ...]
     """Finest first: (B, C/8, 4h, 4w) and (B, C/4, 2h, 2w); empty where the decoder takes none."""
+    picture: Tensor | None = None
+    """(B, channels, H, W) in [0, 1] what was encoded, where another network is to see it, too."""
 
 
 @dataclass(frozen=True)
