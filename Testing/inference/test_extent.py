@@ -11,6 +11,7 @@ import pytest
 from box_predictor import BoxPredictor
 from MedSAMSegmentLib import CancelledError, Geometry, Session, UsageError, Volume
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView
+from MedSAMSegmentLib.phantom import make_phantom
 from scenes import WINDOW
 
 SIZE, MIDDLE = 40, 20
@@ -178,3 +179,21 @@ def test_parts_that_stand_apart_are_kept_where_rectangles_were_drawn() -> None:
         s.add_slice_box("bar", index, (13.5, 13.5, 26.5, 26.5))
     mask = s.segment("bar").mask
     assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [*range(16, 23), *range(25, 28)]
+
+
+def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next() -> None:
+    phantom = make_phantom(0)
+    truth = phantom.mask("left kidney")
+    there = np.flatnonzero(truth.any(axis=(1, 2)))
+    first, last = int(there[len(there) // 4]), int(there[-len(there) // 4])
+    s = Session(phantom.volume, "embedded", strategy="propagate")
+    s.add_object("kidney")
+    for index in (first, last):
+        rows, columns = np.nonzero(truth[index])
+        tight = (columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5)
+        s.add_slice_box("kidney", index, tight)
+    found = s.segment("kidney").mask
+    assert not found[:first].any() and not found[last + 1 :].any()
+    found, truth = found[first : last + 1], truth[first : last + 1]
+    overlap = 2 * (found & truth).sum(axis=(1, 2)) / (found.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)))
+    assert overlap.min() > 0.8, overlap

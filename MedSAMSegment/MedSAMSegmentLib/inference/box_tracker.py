@@ -88,8 +88,11 @@ class BoxTracker(Tracker):
 
     def in_rectangle(self, index: int) -> np.ndarray:
         """(s, s) bool, over the crop: what the network makes of a rectangle drawn on a slice."""
-        prediction = self.predictor.predict(self._features(index), self._prompts.prompt(index, True), [])
-        return (_sized(prediction.logits, self._prompts.frame.size) > 0).cpu().numpy()
+        return (_sized(self._begun_afresh(index).logits, self._prompts.frame.size) > 0).cpu().numpy()
+
+    def _begun_afresh(self, index: int) -> SlicePrediction:
+        """A slice from a rectangle alone: it was drawn because what was found there is wrong."""
+        return self.predictor.predict(self._features(index), self._prompts.prompt(index, True), [])
 
     def _is_source(self, index: int) -> bool:
         plan = self.plan
@@ -131,17 +134,15 @@ class BoxTracker(Tracker):
         if known is not None and known.made_from == made_from:
             return known
         start = self._as_found(index)
-        shown = self._shown(index, start)
         if self.plan.drawn_rectangle(index) is not None and index not in self.plan.points:
-            # A rectangle begins the slice afresh: it was drawn because what was found there is wrong.
-            prompt = self._prompts.prompt(index, True)
-        else:
-            prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
+            prediction = self._begun_afresh(index)
+            return self._as_corrected(start, prediction.logits, prediction, made_from)
+        shown = self._shown(index, start)
+        prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
-        # A rectangle between drawn ones says less than a click does.
+        # A click says more than a rectangle between drawn ones, and less than one drawn here.
         drawn = index in self.plan.masks or index in self.plan.boxes
-        whole = drawn or index not in self.plan.points
-        corrected = prediction.logits if whole else _corrected(shown, prediction, prompt)
+        corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)
         return self._as_corrected(start, corrected, prediction, made_from)
 
     @cached_property

@@ -38,7 +38,7 @@ class SlicePlan:
         between: without a drawn box, what lies between rectangles drawn on slices before and after, where the user said
             nothing else.
         box_is_drawn: the user drew the box; otherwise it only says where the object may lie.
-        ends_by_rectangles: rectangles drawn on several slices say where it begins and ends.
+        ends_are_told: the user said on which slices the object begins and ends, by the box or by rectangles.
     """
 
     plane: SlicePlane
@@ -51,7 +51,7 @@ class SlicePlan:
     boxes: Mapping[int, Rectangle] = field(default_factory=dict)
     between: Mapping[int, Rectangle] = field(default_factory=dict)
     box_is_drawn: bool = True
-    ends_by_rectangles: bool = False
+    ends_are_told: bool = True
 
     def rectangle(self, index: int) -> Rectangle | None:
         """The rectangle that may be shown to a network as a box around the object's cross-section."""
@@ -61,11 +61,6 @@ class SlicePlan:
     def drawn_rectangle(self, index: int) -> Rectangle | None:
         """The rectangle drawn on the slice, or on slices before and after it."""
         return self.boxes.get(index, self.between.get(index))
-
-    @property
-    def ends_are_told(self) -> bool:
-        """Whether the user said on which slices the object begins and ends."""
-        return self.box_is_drawn or self.ends_by_rectangles
 
     @property
     def is_sized(self) -> bool:
@@ -153,7 +148,7 @@ def plan_slices(
         boxes=rectangles_drawn,
         between=MappingProxyType({} if drawn else rectangles_between(told.boxes, told.masks)),
         box_is_drawn=drawn,
-        ends_by_rectangles=ends_are_told(told.boxes),
+        ends_are_told=drawn or ends_are_told(told.boxes),
     )
 
 

@@ -33,6 +33,13 @@ def overlaps(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     return iou, torch.where(areas > 0, 2.0 * both / areas.clamp(min=1.0), torch.ones_like(areas))
 
 
+def soft_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """(B,) one minus the Dice overlap of probabilities and the truth, (B, ...) 0..1 both (Milletari et al., 2016)."""
+    probability, inner = logits.sigmoid(), tuple(range(1, truth.ndim))
+    overlap = (probability * truth).sum(dim=inner)
+    return 1.0 - (2.0 * overlap + 1.0) / (probability.sum(dim=inner) + truth.sum(dim=inner) + 1.0)
+
+
 def slice_loss(output: SliceMask, truth: Tensor) -> SliceLoss:
     """Cross-entropy + soft Dice of the mask, error of the predicted overlap, presence of the object.
 
@@ -43,10 +50,8 @@ def slice_loss(output: SliceMask, truth: Tensor) -> SliceLoss:
     """
     logits = F.interpolate(output.logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=(1, 2))
-    probability = logits.sigmoid()
     present = (truth.sum(dim=(1, 2)) > 0).to(truth.dtype)
-    overlap = (probability * truth).sum(dim=(1, 2))
-    soft_dice = 1.0 - (2.0 * overlap + 1.0) / (probability.sum(dim=(1, 2)) + truth.sum(dim=(1, 2)) + 1.0)
+    soft_dice = soft_dice_loss(logits, truth)
     with torch.no_grad():
         true_iou, dice = overlaps(logits > 0, truth)
     # Empty slices give no useful Dice gradient: cross-entropy alone keeps them empty.

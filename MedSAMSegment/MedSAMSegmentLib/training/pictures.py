@@ -16,7 +16,7 @@ from .volume_samples import make_volume_batch
 
 _SHEET_STREAM = 1 << 50
 
-_OVERLAPS = [
+OVERLAPS = [
     "coarse",
     "again",
     "found",
@@ -43,7 +43,7 @@ def draw_curve(log: Path, target: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, columns in (
         (left, ["loss"]),
-        (right, _OVERLAPS),
+        (right, OVERLAPS),
     ):
         for column in columns:
             points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]

@@ -13,9 +13,9 @@ from ..models.coarse import CoarseGrid
 from ..models.embedded import EmbeddedNetwork
 from .detail_samples import make_samples
 from .fields import Randomness
-from .losses import overlaps
+from .losses import overlaps, soft_dice_loss
 from .options import BODIES
-from .samples import box_coordinates, stacked
+from .samples import stacked
 from .steps import StepResult
 
 # Slices with fewer pixels of the object are left out.
@@ -91,11 +91,8 @@ def rectangle_step(network: EmbeddedNetwork, batch: RectangleBatch) -> StepResul
     if network.rectangle_unet is None:
         raise UsageError("BAD_STAGE", "This network has no part for rectangles.", "Leave that stage out.")
     logits = network.rectangle_unet(batch.pictures, batch.places, batch.slice_step)
-    probability = logits.sigmoid()
-    overlap = (probability * batch.masks).sum(dim=(1, 2))
-    areas = probability.sum(dim=(1, 2)) + batch.masks.sum(dim=(1, 2))
-    soft_dice = 1.0 - (2.0 * overlap + 1.0) / (areas + 1.0)
-    loss = _CROSS_ENTROPY * F.binary_cross_entropy_with_logits(logits, batch.masks) + soft_dice.mean()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, batch.masks)
+    loss = _CROSS_ENTROPY * cross_entropy + soft_dice_loss(logits, batch.masks).mean()
     return StepResult(loss, {"rectangle": float(overlaps(logits.detach() > 0, batch.masks)[1].mean())})
 
 
@@ -125,10 +122,9 @@ def about_rectangle(picture: Tensor, mask: Tensor, randomness: Randomness) -> tu
         line = middle + randomness.uniform(-_OFF_MIDDLE, _OFF_MIDDLE) * side + offsets
         lines.append(line / size * 2.0 - 1.0)
         places.append((line - middle) / ((high - low) / 2.0))
-    y, x = torch.meshgrid(lines[1], lines[0], indexing="ij")
+    at, in_rectangle = (torch.stack(torch.meshgrid(*axes, indexing="xy")) for axes in (lines, places))
     both = torch.cat([picture, mask[None]])[None]
-    both = F.grid_sample(both, torch.stack([x, y], dim=-1)[None], padding_mode="border", align_corners=False)[0]
-    in_rectangle = box_coordinates(places[0], places[1], torch.zeros(1, device=mask.device))[0, :2]
+    both = F.grid_sample(both, at.movedim(0, -1)[None], padding_mode="border", align_corners=False)[0]
     return both[:3], (both[3] > 0.5).to(mask.dtype), in_rectangle
 
 

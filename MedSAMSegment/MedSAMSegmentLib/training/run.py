@@ -10,28 +10,11 @@ from pathlib import Path
 
 from ..allocator import keep_freed_memory
 from .options import TrainingOptions
-from .pictures import draw_curve, draw_samples, draw_volumes
+from .pictures import OVERLAPS, draw_curve, draw_samples, draw_volumes
 from .trainer import StepReport, Trainer
 
 LOG_FILE = "log.csv"
-COLUMNS = [
-    "step",
-    "kind",
-    "loss",
-    "coarse",
-    "again",
-    "found",
-    "corrected",
-    "rectangle",
-    "first",
-    "guided",
-    "tracked",
-    "swept",
-    "clicked",
-    "learning_rate",
-    "seconds",
-    "seconds_waiting",
-]
+COLUMNS = ["step", "kind", "loss", *OVERLAPS, "learning_rate", "seconds", "seconds_waiting"]
 
 
 class _Log:

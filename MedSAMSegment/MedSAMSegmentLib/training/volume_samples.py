@@ -17,6 +17,7 @@ from ..models.coarse import CoarseGrid
 from .appearance import native_size, render
 from .drawn_boxes import draw_box
 from .fields import Randomness
+from .losses import soft_dice_loss
 from .options import BODIES
 from .samples import field_of_view, stacked
 
@@ -163,10 +164,7 @@ def volume_loss(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         if factor > 1:
             predicted, truth = (F.avg_pool3d(value[:, None], factor)[:, 0] for value in (logits, masks))
         cross_entropy = F.binary_cross_entropy_with_logits(predicted, truth)
-        probability = predicted.sigmoid()
-        overlap = (probability * truth).sum(dim=(1, 2, 3))
-        areas = probability.sum(dim=(1, 2, 3)) + truth.sum(dim=(1, 2, 3))
-        total = total + weight * (2.0 * cross_entropy + (1.0 - (2.0 * overlap + 1.0) / (areas + 1.0)).mean())
+        total = total + weight * (2.0 * cross_entropy + soft_dice_loss(predicted, truth).mean())
     total = total + _PRESENCE * presence_loss(logits, masks)
     with torch.no_grad():
         found, true = logits > 0, masks > 0.5
