@@ -181,6 +181,26 @@ def test_parts_that_stand_apart_are_kept_where_rectangles_were_drawn() -> None:
     assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [*range(16, 23), *range(25, 28)]
 
 
+def tight(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.nonzero(mask)
+    return columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
+
+
+def test_a_rectangle_begins_an_object_in_one_step_and_is_previewed_on_its_slice() -> None:
+    phantom = make_phantom(0)
+    truth = phantom.mask("left kidney")
+    index = int(truth.sum(axis=(1, 2)).argmax())
+    s = Session(phantom.volume, "embedded")
+    s.add_object("kidney", slice_box=(index, tight(truth[index])))
+    seen = s.preview("kidney")
+    assert seen.slice_index == index and not s.results and s.needs_segmenting("kidney")
+    assert 2 * (seen.mask & truth[index]).sum() / (seen.mask.sum() + truth[index].sum()) > 0.9
+    s.undo()
+    assert s.objects == () and not s.can_undo
+    with pytest.raises(UsageError, match="no object"):
+        s.preview("kidney")
+
+
 def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next() -> None:
     phantom = make_phantom(0)
     truth = phantom.mask("left kidney")
@@ -189,9 +209,7 @@ def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next()
     s = Session(phantom.volume, "embedded", strategy="propagate")
     s.add_object("kidney")
     for index in (first, last):
-        rows, columns = np.nonzero(truth[index])
-        tight = (columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5)
-        s.add_slice_box("kidney", index, tight)
+        s.add_slice_box("kidney", index, tight(truth[index]))
     found = s.segment("kidney").mask
     assert not found[:first].any() and not found[last + 1 :].any()
     found, truth = found[first : last + 1], truth[first : last + 1]

@@ -140,7 +140,7 @@ class Desktop:
         return 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
 
     def worker_process(self) -> int:
-        return self.controller._transport.process_id
+        return self.controller.client._transport.process_id
 
     def watch_stalls(self) -> Stalls:
         return Stalls(self.qt)

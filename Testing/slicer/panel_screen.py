@@ -69,27 +69,30 @@ class Screen:
         Returns:
             The segment of the new object.
         """
-        from PySide6.QtTest import QTest
-
-        desktop, view = self.desktop, self.axial
+        desktop = self.desktop
         low, high = desktop.corners(organ, margin)
-        middle = np.round((low + high) / 2)
-        self.go_to(middle)
+        middle = np.round((low + high) / 2)[2]
         before = len(desktop.controller.objects)
-        QTest.mouseClick(desktop.ui.drawBoxButton, desktop.qt.Qt.LeftButton)
-        first, last = (view.to_screen(desktop.to_ras(np.append(corner[:2], middle[2]))) for corner in (low, high))
-        view.window.Render()
-        view.mouse("EnterEvent", first)
-        view.click(first)
-        for step in np.linspace(0, 1, 8):
-            view.mouse("MouseMoveEvent", first + (last - first) * step)
-        view.click(last)
+        corners = [np.append(corner[:2], middle) for corner in (low, high)]
+        self.click_corners(desktop.ui.drawBoxButton, self.axial, *corners)
         desktop.until(lambda: len(desktop.controller.objects) > before)
         name = desktop.controller.selected
         ends = sorted(float(desktop.to_ras(corner)[2]) for corner in (low, high))
         for side, height in zip((-1, 1), ends, strict=True):
             self._pull_face(desktop.controller.box_of(name), side, height)
         return name
+
+    def click_corners(self, button: Any, view: Any, first: np.ndarray, last: np.ndarray) -> None:
+        """Press a button, and click two corners in a view, index (i, j, k)."""
+        self.go_to((first + last) / 2)
+        self.click(button)
+        start, end = (view.to_screen(self.desktop.to_ras(corner)) for corner in (first, last))
+        view.window.Render()
+        view.mouse("EnterEvent", start)
+        view.click(start)
+        for step in np.linspace(0, 1, 8):
+            view.mouse("MouseMoveEvent", start + (end - start) * step)
+        view.click(end)
 
     def click(self, button: Any) -> None:
         """Press a button of the panel."""

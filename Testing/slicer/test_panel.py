@@ -59,8 +59,8 @@ def test_from_a_box_to_a_segment(desktop):
 
 def test_the_preview_follows_the_box_and_is_never_saved(desktop, tmp_path):
     name = desktop.box(ORGAN)
-    desktop.until(lambda: desktop.controller._preview._node is not None)
-    node = desktop.controller._preview._node
+    desktop.until(lambda: desktop.controller.preview.node is not None)
+    node = desktop.controller.preview.node
     assert not node.GetSaveWithScene() and node.GetHideFromEditors()
     first = node.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap").GetExtent()
     roi = desktop.controller.box_of(name)

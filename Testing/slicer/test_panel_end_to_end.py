@@ -37,8 +37,8 @@ def test_mouse_draws_the_box_and_the_segment_appears_in_slice_and_3d_views(deskt
     # A pixel of the views is 1.2 mm.
     assert np.allclose(roi.GetSize(), np.abs(high - low), atol=4)
     assert np.allclose(roi.GetCenter(), (low + high) / 2, atol=2)
-    desktop.until(lambda: desktop.controller._preview._node is not None)
-    previewed = desktop.controller._preview._node.GetSegmentation().GetNthSegment(0)
+    desktop.until(lambda: desktop.controller.preview.node is not None)
+    previewed = desktop.controller.preview.node.GetSegmentation().GetNthSegment(0)
     assert previewed.GetRepresentation("Binary labelmap").GetExtent()[5] >= 0
     assert not desktop.mask(name).any()
 

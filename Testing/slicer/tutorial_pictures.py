@@ -44,7 +44,7 @@ def _take(desktop: Desktop, folder: Path) -> None:
         name = names[organ] = screen.draw_box(organ)
         desktop.parameters.segmentation.GetSegmentation().GetSegment(name).SetName(title)
         if organ == "left kidney":
-            desktop.until(lambda: desktop.controller._preview._node is not None)
+            desktop.until(lambda: desktop.controller.preview.node is not None)
             desktop.turn()
             screen.space.look_from_front()
             screen.save(folder / "slicer-box.png")

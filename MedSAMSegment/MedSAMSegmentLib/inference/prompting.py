@@ -80,7 +80,11 @@ class PromptedObjects:
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
     def add_object(
-        self, name: str, box: OrientedBox | None = None, line: tuple[ArrayLike, ArrayLike] | None = None
+        self,
+        name: str,
+        box: OrientedBox | None = None,
+        line: tuple[ArrayLike, ArrayLike] | None = None,
+        slice_box: tuple[int, tuple[float, float, float, float]] | None = None,
     ) -> None:
         """Begin a new object, with its 3-D box or without.
 
@@ -92,10 +96,11 @@ class PromptedObjects:
             name: of the object.
             box: around it.
             line: its longest diameter, see :meth:`add_line`; one step to undo with the object.
+            slice_box: the slice and the rectangle of :meth:`add_slice_box`; likewise.
 
         Raises:
             UsageError: ``OBJECT_EXISTS``, ``BAD_NAME``; what :meth:`add_line` raises.
-            InputError: the box does not meet the scan; what :meth:`add_line` raises.
+            InputError: the box does not meet the scan; what :meth:`add_line` and :meth:`add_slice_box` raise.
         """
         if not name.strip():
             raise UsageError("BAD_NAME", "An object needs a name.", "Give it one.")
@@ -106,6 +111,8 @@ class PromptedObjects:
             self._runner.plan(state, 1)
         if line is not None:
             state = self._with_prompts(state, Prompts(lines=(LinePrompt(*line),)))  # type: ignore[arg-type]
+        if slice_box is not None:
+            state = self._with_prompts(state, self._slice_box(*slice_box))
         self._history.commit(name, state)
 
     def move_object(self, name: str, box: OrientedBox) -> None:
@@ -189,8 +196,7 @@ class PromptedObjects:
             InputError: ``BAD_PROMPT``, ``BOX_OUTSIDE``.
             UsageError: ``UNKNOWN_OBJECT``, ``SLICE_ACCEPTED``.
         """
-        drawn = SliceBoxPrompt(self.plane.axis, int(slice_index), rectangle)
-        self._prompt(name, Prompts(boxes=(drawn,)))
+        self._prompt(name, self._slice_box(slice_index, rectangle))
 
     def add_mask(self, name: str, slice_index: int, mask: np.ndarray) -> None:
         """Draw the object's whole cross-section on one slice; it is taken as it is.
@@ -271,6 +277,9 @@ class PromptedObjects:
                 f"The plane has the slices 0 to {self.plane.slices - 1}.",
             )
         return int(index)
+
+    def _slice_box(self, slice_index: int, rectangle: tuple[float, float, float, float]) -> Prompts:
+        return Prompts(boxes=(SliceBoxPrompt(self.plane.axis, int(slice_index), rectangle),))
 
     def _prompt(self, name: str, prompts: Prompts) -> None:
         """A step that can be undone: more prompts."""

@@ -168,10 +168,12 @@ class Runner(WholeBox):
         index = plan.key_slice if slice_index is None else slice_index
         track, encoded = self._begin(plan, state.track, [[index]])
         with closing(encoded):
-            if track is not state.track:
+            is_new = track is not state.track
+            if is_new:
                 for found in islice(self._looks(plan, track), 1 if at_a_glance else None):
                     track = replace(track, found=found)
-            track = self._corrected(plan, track, encoded)
+            if not (is_new and at_a_glance):
+                track = self._corrected(plan, track, encoded)
             offered = self._tracker(plan, track, encoded).offered(index)
         block = LogitBlock.empty(self.volume.geometry, plan, track.frame, CleanupSettings.none())
         candidates = []

@@ -244,20 +244,24 @@ class Session(PromptedObjects):
         with typed_failures():
             yield from self._runner.prepare(state, middle)
 
-    def preview(self, box: OrientedBox, slice_index: int | None = None) -> Candidate:
-        """What the model would make of a box on one slice, at a glance; nothing is kept but encoded slices.
+    def preview(self, of: OrientedBox | str, slice_index: int | None = None) -> Candidate:
+        """What the model would make of a box, or of what was said of an object, on one slice and at a glance.
+
+        Nothing is kept but encoded slices.
 
         Args:
-            box: not of any object yet.
-            slice_index: slice of the session's plane; by default the middle one of the box.
+            of: a box that is not of any object yet, or the name of an object.
+            slice_index: slice of the session's plane; by default the middle one of the box, or the key slice.
 
         Raises:
             InputError: the box does not meet the scan.
-            UsageError: ``NO_SUCH_SLICE``.
+            UsageError: ``UNKNOWN_OBJECT``, ``NO_SUCH_SLICE``, ``BOX_NEEDED``.
             InferenceError: ``OUT_OF_MEMORY``, ``NETWORK_FAILED``.
         """
         with typed_failures():
-            state = ObjectState(box)
+            state = self._object(of) if isinstance(of, str) else ObjectState(of)
+            if isinstance(of, str):
+                check_sized(self.predictor, self.model.name, of, state)
             index = None if slice_index is None else self._slice(slice_index)
             return self._runner.candidates(state, index, at_a_glance=True)[0]
 

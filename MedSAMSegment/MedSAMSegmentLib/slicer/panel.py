@@ -183,6 +183,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for button, action in (
             (ui.drawBoxButton, lambda: self._draw(ui.drawBoxButton, controller.draw_box)),
             (ui.drawDiameterButton, lambda: self._draw(ui.drawDiameterButton, controller.draw_diameter)),
+            (ui.drawRectangleButton, lambda: self._draw(ui.drawRectangleButton, controller.draw_rectangle)),
             (ui.segmentButton, self._segment_or_cancel),
             (ui.weakestButton, self._go_to_weakest),
             (ui.acceptSliceButton, self._accept_slice),
@@ -224,6 +225,7 @@ class MedSAMSegmentPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for keys, button in (
             ("Shift+B", ui.drawBoxButton),
             ("Shift+D", ui.drawDiameterButton),
+            ("Shift+R", ui.drawRectangleButton),
             ("Shift+S", ui.segmentButton),
             ("Shift+W", ui.weakestButton),
             ("Shift+P", ui.insideButton),

@@ -1,7 +1,8 @@
 """The boxes of a segmentation's objects in the scene, and what the worker was told of them; no Qt.
 
-An object is a box (markups ROI) and a segment.  When undo takes an object away both go, and come back when redo brings
-it: the box is only hidden meanwhile, of the segment its name and colour are kept.
+An object is a segment and mostly a box (markups ROI); one that was drawn on slices has none.  When undo takes an object
+away both go, and come back when redo brings it: the box is only hidden meanwhile, of the segment its name and colour
+are kept.
 """
 
 from __future__ import annotations
@@ -24,16 +25,22 @@ class ObjectBoxes:
 
     Args:
         bridge: to the scene.
+
+    Attributes:
+        without: the objects that have no box.
     """
 
     def __init__(self, bridge: SceneBridge) -> None:
         self._bridge = bridge
+        self.without: set[str] = set()
+        self._ever_without: set[str] = set()
         self._sent: dict[str, Mapping[str, Any]] = {}
         self._taken_away: dict[str, tuple[str, tuple[float, float, float]]] = {}
 
     def forget(self) -> None:
         """The worker knows of no box any more."""
         self._sent, self._taken_away = {}, {}
+        self.without, self._ever_without = set(), set()
 
     # ---- in the scene ----------------------------------------------------------------------------------------------
 
@@ -57,11 +64,13 @@ class ObjectBoxes:
         """
         segments = None if segmentation is None else segmentation.GetSegmentation()
         gone = []
-        for node in self.nodes(segmentation, also_removed=True):
-            name = node.GetAttribute(scene.SEGMENT)
-            there = name in names
+        boxes = self.nodes(segmentation, also_removed=True)
+        for node in boxes:
+            there = node.GetAttribute(scene.SEGMENT) in names
             if there == bool(node.GetAttribute(scene.REMOVED)):
                 scene.show_box(node, there)
+        for name in dict.fromkeys([*(node.GetAttribute(scene.SEGMENT) for node in boxes), *sorted(self._ever_without)]):
+            there = name in names
             segment = segments.GetSegment(name)
             if not there and segment is not None:
                 self._taken_away[name] = (segment.GetName(), segment.GetColor())
@@ -90,6 +99,12 @@ class ObjectBoxes:
         """The worker said which objects it has, and the box of each; what it was told since is newer."""
         kept = {name: box for name, box in boxes.items() if box is not None} | self._sent
         self._sent = {name: box for name, box in kept.items() if name in boxes}
+        self.without = {name for name, box in boxes.items() if box is None}
+        self._ever_without |= self.without
+
+    def recall(self, boxes: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """What the worker knew when the scene was saved; it is yet to be told."""
+        self.without = {name for name, box in boxes.items() if box is None}
 
     @property
     def known(self) -> set[str]:

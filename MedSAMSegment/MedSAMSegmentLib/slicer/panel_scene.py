@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..volume import Geometry
 
 ROLE = "MedSAMSegment.Role"
-"""Node attribute: ``box``, ``diameter`` (of an object), ``slice-box``, ``points`` or ``scribble`` (of a correction)."""
+"""Node attribute: ``box``, ``diameter``, ``rectangle`` (of an object), ``slice-box``, ``points`` or ``scribble`` (of a
+correction)."""
 
 SEGMENT = "MedSAMSegment.SegmentID"
 """Node attribute of a box: the segment that it belongs to."""
@@ -45,6 +46,9 @@ _OBJECT_COLOURS = (
 _FLAT = 0.25
 """A box thinner than this fraction of its other sides was drawn on one slice and says nothing of the depth."""
 
+_ON_SLICE_MM = 0.01
+"""Corners that are clicked in a slice view lie in its plane, but for rounding."""
+
 _PREVIEW_COLOUR = (1.0, 0.85, 0.1)
 
 
@@ -55,7 +59,7 @@ def new_markup(kind: str, role: str, name: str, colour: tuple[float, float, floa
     """A markups node to draw with; boxes of objects are saved with the scene, corrections are not.
 
     Args:
-        kind: ``"ROI"``, ``"Fiducial"`` or ``"Curve"``.
+        kind: ``"ROI"``, ``"Line"``, ``"Fiducial"`` or ``"Curve"``.
         role: see :data:`ROLE`.
         name: shown in the data tree.
         colour: RGB, 0..1.
@@ -136,6 +140,17 @@ def control_points(node: Any) -> np.ndarray:
     return np.array(points, dtype=np.float64).reshape(-1, 3)
 
 
+def remove(node: Any) -> None:
+    """Take a markups node out of the scene; hidden first, as views may go on showing one that is gone."""
+    node.GetDisplayNode().SetVisibility(False)
+    slicer.mrmlScene.RemoveNode(node)
+
+
+def is_given_up(node: Any) -> bool:
+    """Whether the user stopped before anything was drawn."""
+    return len(control_points(node)) == 0 or (node.IsA("vtkMRMLMarkupsROINode") and max(node.GetSize()) <= 0)
+
+
 def give_depth(roi: Any) -> None:
     """A box that was drawn in a slice view is as thin as the view's default; make it as deep as it is wide."""
     size = np.array(roi.GetSize(), dtype=np.float64)
@@ -187,43 +202,78 @@ def world_to_lps(volume_node: Any, geometry: Geometry, points: np.ndarray) -> li
 
 
 def rectangle_on_slice(volume_node: Any, axis: int, roi: Any) -> tuple[int, list[float]]:
-    """Slice and rectangle (x0, y0, x1, y1), edges in index coordinates of the slice, of a flat box drawn there."""
-    half = np.array(roi.GetSize(), dtype=np.float64) / 2
-    signs = np.array([[2 * (b & 1) - 1, (b & 2) - 1, (b & 4) // 2 - 1] for b in range(8)], dtype=np.float64)
-    corners = np.c_[signs * half, np.ones(8)] @ _matrix(roi.GetObjectToWorldMatrix()).T
-    index = world_to_index(volume_node, corners[:, :3])
+    """Slice and rectangle (x0, y0, x1, y1), edges in index coordinates of the slice, of a box drawn there."""
+    index = _corner_indices(volume_node, roi)
     rows, columns = (2 - other for other in range(3) if other != axis)
     x, y = index[:, columns], index[:, rows]
     return round(float(index[:, 2 - axis].mean())), [float(v) for v in (x.min(), y.min(), x.max(), y.max())]
 
 
+def axes_drawn_along(volume_node: Any, roi: Any) -> list[int]:
+    """Array axes on whose slices a box was drawn: those along which it is flat; where it got a depth, those along
+    which a view looks that shows just the slice through its middle.
+    """
+    extents = np.ptp(_corner_indices(volume_node, roi), axis=0) * _spacing(volume_node)
+    flat = [axis for axis in range(3) if extents[2 - axis] <= _FLAT * np.delete(extents, 2 - axis).min()]
+    if flat:
+        return flat
+    middle, axes = np.array(roi.GetCenterWorld()), []
+    for axis in range(3):
+        views = [_matrix(view.GetSliceToRAS()) for view in _views_along(volume_node, axis)]
+        if not views or any(abs(float(view[:3, 2] @ (middle - view[:3, 3]))) <= _ON_SLICE_MM for view in views):
+            axes.append(axis)
+    return axes
+
+
+def name_of_view_along(volume_node: Any, axis: int) -> str:
+    """Which slice view shows the volume's own slices; empty for none."""
+    return next((view.GetName() for view in _views_along(volume_node, axis)), "")
+
+
+def _corner_indices(volume_node: Any, roi: Any) -> np.ndarray:
+    """(8, 3) index coordinates (i, j, k) of a box's corners."""
+    half = np.array(roi.GetSize(), dtype=np.float64) / 2
+    signs = np.array([[2 * (b & 1) - 1, (b & 2) - 1, (b & 4) // 2 - 1] for b in range(8)], dtype=np.float64)
+    corners = np.c_[signs * half, np.ones(8)] @ _matrix(roi.GetObjectToWorldMatrix()).T
+    return world_to_index(volume_node, corners[:, :3])
+
+
+def _spacing(volume_node: Any) -> np.ndarray:
+    """(3,) mm between voxels along i, j and k in the world."""
+    return np.asarray(np.linalg.norm(index_to_world(volume_node)[:3, :3], axis=0))
+
+
 def current_slice(volume_node: Any, axis: int) -> int | None:
     """The slice of the volume's own grid that is shown, in the slice view that looks along its axis."""
-    direction = index_to_world(volume_node)[:3, 2 - axis]
-    best, found = 0.7, None
-    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        to_ras = _matrix(node.GetSliceToRAS())
-        along = abs(float(to_ras[:3, 2] @ direction)) / float(np.linalg.norm(direction))
-        if along > best + 1e-6:
-            best, found = along, to_ras[:3, 3]
-    if found is None:
+    view = next(iter(_views_along(volume_node, axis)), None)
+    if view is None:
         return None
-    index = round(float(world_to_index(volume_node, found[None])[0, 2 - axis]))
+    shown = _matrix(view.GetSliceToRAS())[:3, 3]
+    index = round(float(world_to_index(volume_node, shown[None])[0, 2 - axis]))
     depth = volume_node.GetImageData().GetDimensions()[2 - axis]
     return index if 0 <= index < depth else None
+
+
+def _views_along(volume_node: Any, axis: int) -> list[Any]:
+    """The nodes of the slice views that look along an array axis of the volume, the straightest first."""
+    direction = index_to_world(volume_node)[:3, 2 - axis]
+    direction = direction / np.linalg.norm(direction)
+    views = []
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        along = abs(float(_matrix(node.GetSliceToRAS())[:3, 2] @ direction))
+        if along > 0.7:
+            views.append((-round(along, 6), len(views), node))
+    return [node for *_, node in sorted(views)]
 
 
 def show_slice(volume_node: Any, axis: int, index: int) -> None:
     """Show a slice in all views that look along its axis; the others stay where they are."""
     matrix = index_to_world(volume_node)
-    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        normal = _matrix(node.GetSliceToRAS())[:3, 2]
-        step = matrix[:3, 2 - axis]
-        if abs(float(normal @ step)) > 0.7 * float(np.linalg.norm(step)):
-            shown = _matrix(node.GetSliceToRAS())[:3, 3]
-            place_on_slice = world_to_index(volume_node, shown[None])[0]
-            place_on_slice[2 - axis] = index
-            node.JumpSliceByOffsetting(*(matrix[:3, :3] @ place_on_slice + matrix[:3, 3]))
+    for view in _views_along(volume_node, axis):
+        shown = _matrix(view.GetSliceToRAS())[:3, 3]
+        place_on_slice = world_to_index(volume_node, shown[None])[0]
+        place_on_slice[2 - axis] = index
+        view.JumpSliceByOffsetting(*(matrix[:3, :3] @ place_on_slice + matrix[:3, 3]))
 
 
 def show_window(volume_node: Any, level: float, width: float) -> None:
@@ -252,6 +302,11 @@ class Preview:
             image, node, segment, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
         )
         node.GetDisplayNode().SetVisibility(True)
+
+    @property
+    def node(self) -> Any | None:
+        """The segmentation node, where it was ever shown."""
+        return self._node
 
     def hide(self) -> None:
         if self._node is not None and self._node.GetScene() is not None:

@@ -54,7 +54,7 @@ class PanelView:
             self._show_segments(controller, parameters.segmentation)
             self._show_confidence(controller, parameters.segmentation)
             self._show_corrections(controller)
-            drawing = self.ui.drawBoxButton, self.ui.drawDiameterButton
+            drawing = self.ui.drawBoxButton, self.ui.drawDiameterButton, self.ui.drawRectangleButton
             for button in drawing:
                 button.setEnabled(parameters.inputVolume is not None)
             for button in (*drawing, *self._clicks(), self.ui.sliceBoxButton):
@@ -102,11 +102,14 @@ class PanelView:
             self._shown = segmentation
             table.setSegmentationNode(segmentation)
             self.ui.show3DButton.setSegmentationNode(segmentation)
+        names = set(controller.objects)
         for node in controller.boxes():
             name = node.GetAttribute(scene.SEGMENT)
             scene.show_handles(node, name == controller.selected)
-            # Of a scene that was loaded, the states that were saved hold until the scan is open.
-            if segmentation is not None and controller.opened is not None:
+            names.add(name)
+        # Of a scene that was loaded, the states that were saved hold until the scan is open.
+        if segmentation is not None and controller.opened is not None:
+            for name in names:
                 _show_status(segmentation, name, controller)
         selected = controller.selected
         if _has_segment(segmentation, selected) and list(table.selectedSegmentIDs()) != [selected]:

@@ -167,9 +167,13 @@ class Desk:
     # ---- prompts ---------------------------------------------------------------------------------------------------
 
     def _add_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        box, line = fields.get("box"), fields.get("line")
-        ends = None if line is None else (line["start"], line["end"])
-        self.session.add_object(str(fields["name"]), None if box is None else _box(box), ends)
+        box, line, slice_box = (fields.get(kind) for kind in ("box", "line", "slice_box"))
+        self.session.add_object(
+            str(fields["name"]),
+            None if box is None else _box(box),
+            None if line is None else (line["start"], line["end"]),
+            None if slice_box is None else _slice_box(slice_box),
+        )
         return self._said(), b""
 
     def _move_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -193,8 +197,7 @@ class Desk:
         return self._said(), b""
 
     def _add_slice_box(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        x0, y0, x1, y1 = fields["rectangle"]
-        self.session.add_slice_box(str(fields["name"]), int(fields["slice"]), (x0, y0, x1, y1))
+        self.session.add_slice_box(str(fields["name"]), *_slice_box(fields))
         return self._said(), b""
 
     def _add_mask(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -255,15 +258,18 @@ class Desk:
                 "replayed": state.done == 0 and state.closed > 0,
                 "complete": result is not None and result.complete,
                 "accepted": sorted(session.prompts(name).locked()),
+                "rectangles": sorted({box.slice_index for box in session.prompts(name).boxes}),
             }
         return {"state": session_content(session), "objects": objects}
 
     # ---- masks -----------------------------------------------------------------------------------------------------
 
     def _preview(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
+        """One slice of a ``box``, or of the object ``name``."""
         index = fields.get("slice")
         session = self.session
-        found = session.preview(_box(fields["box"]), None if index is None else int(index))
+        of = _box(fields["box"]) if "box" in fields else str(fields["name"])
+        found = session.preview(of, None if index is None else int(index))
         where, packed = pack_mask(_as_block(found.mask, session.plane.axis), _on_slice(session, found.slice_index))
         return {"slice": found.slice_index, "score": float(found.score), "mask": where}, packed
 
@@ -349,6 +355,11 @@ def _box(data: Fields) -> OrientedBox:
     from ..prompts import BoxPrompt
 
     return BoxPrompt.from_dict(data).box
+
+
+def _slice_box(data: Fields) -> tuple[int, tuple[float, float, float, float]]:
+    x0, y0, x1, y1 = (float(edge) for edge in data["rectangle"])
+    return int(data["slice"]), (x0, y0, x1, y1)
 
 
 def _settings(options: Fields) -> Settings:
