@@ -36,8 +36,9 @@ _Item = TypeVar("_Item")
 # A drawn mask is as sure as the network ever is.
 _DRAWN_LOGIT = 8.0
 
-# How often a box is looked at after the glance: most objects change little after the second time, thin ones still do.
-_LOOKS = 4
+# A box is looked at after the glance until a look changes no more than this part of the mask, so often at the most:
+# most objects change little after the second time, thin ones still do.
+_SETTLED, _MOST_LOOKS = 0.05, 6
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,16 @@ class EmbeddedPredictor:
         assert self.grid is not None
         intensities, step = self._on_device(view)
         believed: torch.Tensor | None = None
-        for cells, looks in ((GLANCE_CELLS, 1), (self.grid.cells, _LOOKS)):
+        for cells, looks in ((GLANCE_CELLS, 1), (self.grid.cells, _MOST_LOOKS)):
             shown = resampled(intensities, cells)
             seen = self._alone(partial(_seen, coarse, shown, step))
             believed = None if believed is None else resampled(believed, cells)
-            for _ in range(looks):
-                believed = self._alone(partial(coarse.look, seen, believed))
+            for number in range(looks):
+                before, believed = believed, self._alone(partial(coarse.look, seen, believed))
                 yield CoarseMask(believed[0], coarse.grid_of(shown), view.axes, view.box)
+                # The first look of a grid improves on a coarser one, or on none.
+                if number and before is not None and _settled(before > 0, believed > 0):
+                    break
 
     def correct(self, view: CoarseView, found: CoarseMask, places: np.ndarray, inside: np.ndarray) -> torch.Tensor:
         """See :class:`~MedSAMSegmentLib.inference.coarse.CorrectsBox`."""
@@ -248,6 +252,10 @@ class EmbeddedPredictor:
         present = bool((drawn > 0.5).any())
         score = torch.full_like(output.object_score_logits, _DRAWN_LOGIT if present else -_DRAWN_LOGIT)
         return SliceMask((drawn * 2.0 - 1.0) * _DRAWN_LOGIT, torch.ones_like(output.iou), score, output.object_pointer)
+
+
+def _settled(before: torch.Tensor, after: torch.Tensor) -> bool:
+    return int((before != after).sum()) <= _SETTLED * int(after.sum())
 
 
 def _seen(coarse: CoarseNetwork, intensities: torch.Tensor, step: torch.Tensor) -> SeenBox:
