@@ -8,9 +8,8 @@ should this one die.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from ..errors import CancelledError, MedSAMSegmentError, UsageError
 from . import worker_weights
 from .protocol import PROGRESS_SECONDS, pack_mask, unpack_mask
 from .worker_exchange import read_volume
+from .worker_fields import Fields, box_of, settings_of, slice_box_of
 
 if TYPE_CHECKING:
     from ..checkpoints import LoadedModel
-    from ..inference import EmbeddingCache, Result, Session, Settings
-    from ..volume import OrientedBox, Volume
+    from ..inference import EmbeddingCache, Result, Session
+    from ..volume import Volume
 
-Fields = Mapping[str, Any]
 Emit = Callable[[dict[str, Any], bytes], None]
 """Sends an event of the request that is being answered: fields and payload."""
 
@@ -128,7 +127,7 @@ class Desk:
         on_disk = int(fields.get("disk_cache_mb") or 0)
         self._cache.disk = EncodedOnDisk(encoded_folder(), on_disk * 10**6) if on_disk else None
         model, runtime = self._loaded(fields), str(fields.get("runtime") or "auto")
-        settings = _settings(fields.get("settings", {}))
+        settings = settings_of(fields.get("settings", {}))
         if fields.get("state"):
             stored = stored_session(fields["state"])
             self._session = Session.restore(
@@ -170,14 +169,14 @@ class Desk:
         box, line, slice_box = (fields.get(kind) for kind in ("box", "line", "slice_box"))
         self.session.add_object(
             str(fields["name"]),
-            None if box is None else _box(box),
+            None if box is None else box_of(box),
             None if line is None else (line["start"], line["end"]),
-            None if slice_box is None else _slice_box(slice_box),
+            None if slice_box is None else slice_box_of(slice_box),
         )
         return self._said(), b""
 
     def _move_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        self.session.move_object(str(fields["name"]), _box(fields["box"]))
+        self.session.move_object(str(fields["name"]), box_of(fields["box"]))
         return self._said(), b""
 
     def _remove_object(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -197,7 +196,7 @@ class Desk:
         return self._said(), b""
 
     def _add_slice_box(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
-        self.session.add_slice_box(str(fields["name"]), *_slice_box(fields))
+        self.session.add_slice_box(str(fields["name"]), *slice_box_of(fields))
         return self._said(), b""
 
     def _add_mask(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
@@ -268,7 +267,7 @@ class Desk:
         """One slice of a ``box``, or of the object ``name``."""
         index = fields.get("slice")
         session = self.session
-        of = _box(fields["box"]) if "box" in fields else str(fields["name"])
+        of = box_of(fields["box"]) if "box" in fields else str(fields["name"])
         found = session.preview(of, None if index is None else int(index))
         where, packed = pack_mask(_as_block(found.mask, session.plane.axis), _on_slice(session, found.slice_index))
         return {"slice": found.slice_index, "score": float(found.score), "mask": where}, packed
@@ -349,38 +348,6 @@ class Desk:
 
     def _devices(self, fields: Fields, payload: bytes) -> tuple[dict[str, Any], bytes]:
         return worker_weights.devices(), b""
-
-
-def _box(data: Fields) -> OrientedBox:
-    from ..prompts import BoxPrompt
-
-    return BoxPrompt.from_dict(data).box
-
-
-def _slice_box(data: Fields) -> tuple[int, tuple[float, float, float, float]]:
-    x0, y0, x1, y1 = (float(edge) for edge in data["rectangle"])
-    return int(data["slice"]), (x0, y0, x1, y1)
-
-
-def _settings(options: Fields) -> Settings:
-    """Settings from what the panel offers; everything else is the default.
-
-    Raises:
-        UsageError: ``BAD_SETTING``.
-    """
-    from ..inference import CleanupSettings, Settings, TrackingSettings
-
-    kinds = {"": Settings, "tracking": TrackingSettings, "cleanup": CleanupSettings}
-    try:
-        parts = {name: dict(options.get(name, {})) for name in ("tracking", "cleanup")}
-        plain = {name: value for name, value in options.items() if name not in parts}
-        return replace(
-            kinds[""](**plain),
-            tracking=kinds["tracking"](**parts["tracking"]),
-            cleanup=kinds["cleanup"](**parts["cleanup"]),
-        )
-    except TypeError as error:
-        raise UsageError("BAD_SETTING", f"A setting is not known: {error}.", "Restart Slicer.") from error
 
 
 def _upwards(volume: Volume, axis: int) -> int:
