@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from box_predictor import BoxPredictor
 from MedSAMSegmentLib import CancelledError, Geometry, Session, UsageError, Volume
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView
@@ -199,6 +200,27 @@ def test_a_rectangle_begins_an_object_in_one_step_and_is_previewed_on_its_slice(
     assert s.objects == () and not s.can_undo
     with pytest.raises(UsageError, match="no object"):
         s.preview("kidney")
+
+
+def test_slices_with_rectangles_are_segmented_without_being_encoded_on_any_number_of_cores(monkeypatch) -> None:
+    phantom = make_phantom(0)
+    truth = phantom.mask("left kidney")
+    there = np.flatnonzero(truth.any(axis=(1, 2)))
+    found, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            s = Session(phantom.volume, "embedded")
+            monkeypatch.setattr(s.predictor, "encode_batch", lambda pictures: pytest.fail("encoded"))
+            s.add_object("kidney")
+            for index in there[[0, len(there) // 2, -1]]:
+                s.add_slice_box("kidney", int(index), tight(truth[index]))
+            found.append(s.segment("kidney"))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(found[0].logits, found[1].logits)
+    mask = found[0].mask
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
 
 
 def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next() -> None:

@@ -10,9 +10,10 @@ first slice that needs no change.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy import ndimage
 from .coarse import CoarseMask
 from .crop_prompts import CropPrompts, array_key, prompt_key
 from .outcome import SliceOutcome, expected_overlap, stability
-from .predictor import PredictsTogether, SlicePrediction, SlicePrompt
+from .predictor import PredictsTogether, SeesRectangles, SlicePrediction, SlicePrompt
 from .tracker import Tracker, next_version
 
 # A correction is carried on this far beyond the pixels that changed on the slice before, as a part of the crop.
@@ -59,11 +60,20 @@ class BoxTracker(Tracker):
     Args:
         found: that mask.
         found_before: what it was when the user saw ``before``.
+        pictures: gives a slice as the predictor is shown it.
     """
 
-    def __init__(self, *given: Any, found: CoarseMask, found_before: CoarseMask | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *given: Any,
+        found: CoarseMask,
+        found_before: CoarseMask | None = None,
+        pictures: Callable[[int], np.ndarray],
+        **options: Any,
+    ) -> None:
         super().__init__(*given, **options)
         self._found, self._found_before = found, found_before
+        self._pictures = pictures
         self._digests: dict[int, bytes] = {}
         self._ahead: dict[int, SlicePrediction] = {}
         self._waiting: list[int] = []
@@ -89,10 +99,6 @@ class BoxTracker(Tracker):
     def in_rectangle(self, index: int) -> np.ndarray:
         """(s, s) bool, over the crop: what the network makes of a rectangle drawn on a slice."""
         return (_sized(self._begun_afresh(index).logits, self._prompts.frame.size) > 0).cpu().numpy()
-
-    def _begun_afresh(self, index: int) -> SlicePrediction:
-        """A slice from a rectangle alone: it was drawn because what was found there is wrong."""
-        return self.predictor.predict(self._features(index), self._prompts.prompt(index, True), [])
 
     def _is_source(self, index: int) -> bool:
         plan = self.plan
@@ -129,14 +135,13 @@ class BoxTracker(Tracker):
         return self._as_corrected(start, corrected, prediction, made_from)
 
     def _prompted(self, index: int) -> SliceOutcome:
+        if self._is_begun_afresh(index):
+            return self._afresh(index)
         made_from = ("prompted", self._found_key(index), prompt_key(self.plan, index))
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
         start = self._as_found(index)
-        if self.plan.drawn_rectangle(index) is not None and index not in self.plan.points:
-            prediction = self._begun_afresh(index)
-            return self._as_corrected(start, prediction.logits, prediction, made_from)
         shown = self._shown(index, start)
         prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
@@ -144,6 +149,56 @@ class BoxTracker(Tracker):
         drawn = index in self.plan.masks or index in self.plan.boxes
         corrected = prediction.logits if drawn else _corrected(shown, prediction, prompt)
         return self._as_corrected(start, corrected, prediction, made_from)
+
+    # ---- slices with a rectangle -----------------------------------------------------------------------------------
+
+    def _is_begun_afresh(self, index: int) -> bool:
+        """Whether a slice is segmented from a rectangle alone: it was drawn because what was found there is wrong."""
+        return self.plan.drawn_rectangle(index) is not None and index not in self.plan.points
+
+    def _afresh(self, index: int) -> SliceOutcome:
+        made_from = self._afresh_from(index)
+        known = self._known.get(index)
+        if known is not None and known.made_from == made_from:
+            return known
+        prediction = self._begun_afresh(index)
+        if self._leads(index):
+            return self._as_corrected(self._as_found(index), prediction.logits, prediction, made_from)
+        return _outcome(prediction.logits, prediction.predicted_iou, prediction.object_score, made_from)
+
+    def _afresh_from(self, index: int) -> Hashable:
+        """Only where it leads a neighbour does what was found there matter."""
+        found = self._found_key(index) if self._leads(index) else self._box
+        return "afresh", found, prompt_key(self.plan, index)
+
+    def _leads(self, index: int) -> bool:
+        """Whether a correction on a slice is carried on to a neighbour."""
+        first, last = self.plan.slices[0], self.plan.slices[-1]
+        return any(first <= k <= last and not self._is_source(k) for k in (index - 1, index + 1))
+
+    def _begun_afresh(self, index: int) -> SlicePrediction:
+        """No such slice depends on another, so the next ones are asked for along with it."""
+        if index in self._ahead:
+            return self._ahead.pop(index)
+        predictor, prompt = self.predictor, self._prompts.prompt(index, True)
+        if not isinstance(predictor, SeesRectangles) or not predictor.sees_rectangles or prompt.mask is not None:
+            return predictor.predict(self._features(index), prompt, [])
+        following = self._afresh_following(index)
+        prompts = [prompt, *(self._prompts.prompt(k, True) for k in following)]
+        first, *others = predictor.in_rectangles([self._pictures(k) for k in (index, *following)], prompts)
+        self._ahead.update(zip(following, others, strict=True))
+        return first
+
+    def _afresh_following(self, index: int) -> list[int]:
+        """The slices after one that are begun afresh, for the cores that it leaves idle."""
+        if not self.outcomes or not isinstance(self.predictor, PredictsTogether):
+            return []
+        after = (k for k in self._after(index) if self._is_begun_afresh(k))
+        after = (k for k in after if k not in self.plan.masks and k not in self._locked)
+        new = (k for k in after if k not in self._known or self._known[k].made_from != self._afresh_from(k))
+        return list(islice(new, self.predictor.idle_cores))
+
+    # ---- what was found --------------------------------------------------------------------------------------------
 
     @cached_property
     def _on(self) -> FoundOnSlices:
@@ -183,16 +238,7 @@ class BoxTracker(Tracker):
         else:
             logits = self._on(index)
             overlap = expected_overlap(logits)
-        return SliceOutcome(
-            logits=logits,
-            predicted_iou=overlap,
-            object_score=float(logits.max()),
-            stability=stability(logits),
-            memory=None,
-            empty_run=0,
-            made_from=made_from,
-            version=next_version(),
-        )
+        return _outcome(logits, overlap, float(logits.max()), made_from)
 
     def _revised(self, index: int) -> SlicePrediction:
         """What the network makes of a slice, knowing what was found on it and its neighbours.
@@ -215,16 +261,17 @@ class BoxTracker(Tracker):
 
     def _following(self, index: int, count: int) -> list[int]:
         """Of the ``count`` slices that begin with one, those after it that the network is yet to be asked for."""
-        if index not in self._waiting:
-            return []
-        at = self._waiting.index(index)
         return [
             k
-            for k in self._waiting[at + 1 : at + count]
+            for k in self._after(index)[: count - 1]
             if not self._is_source(k)
             and k not in self._locked
             and not (k in self._known and self._known[k].made_from == ("found", self._found_key(k)))
         ]
+
+    def _after(self, index: int) -> list[int]:
+        """The slices that wait for their turn after one."""
+        return self._waiting[self._waiting.index(index) + 1 :] if index in self._waiting else []
 
     def _revising_prompt(self, index: int) -> SlicePrompt:
         return self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))
@@ -232,16 +279,29 @@ class BoxTracker(Tracker):
     def _as_corrected(
         self, start: SliceOutcome, corrected: torch.Tensor, prediction: SlicePrediction, made_from: Hashable
     ) -> SliceOutcome:
-        return replace(
-            start,
-            logits=corrected,
-            predicted_iou=prediction.predicted_iou,
-            object_score=prediction.object_score,
-            stability=stability(corrected),
-            made_from=made_from,
-            version=next_version(),
-            changed=(corrected > 0) != (_sized(start.logits, corrected.shape[-1]) > 0),
-        )
+        changed = (corrected > 0) != (_sized(start.logits, corrected.shape[-1]) > 0)
+        return _outcome(corrected, prediction.predicted_iou, prediction.object_score, made_from, changed)
+
+
+def _outcome(
+    logits: torch.Tensor,
+    overlap: float,
+    object_score: float,
+    made_from: Hashable,
+    changed: torch.Tensor | None = None,
+) -> SliceOutcome:
+    """Of a slice that is not remembered."""
+    return SliceOutcome(
+        logits=logits,
+        predicted_iou=overlap,
+        object_score=object_score,
+        stability=stability(logits),
+        memory=None,
+        empty_run=0,
+        made_from=made_from,
+        version=next_version(),
+        changed=changed,
+    )
 
 
 def _corrected(shown: torch.Tensor, prediction: SlicePrediction, prompt: SlicePrompt) -> torch.Tensor:

@@ -183,6 +183,19 @@ class EmbeddedPredictor:
         pieces = side_by_side(self._predicted_together, _groups(slices, self.slices_in_piece), self._device)
         return [prediction for piece in pieces for prediction in piece]
 
+    @property
+    def sees_rectangles(self) -> bool:
+        return self.network.rectangle_unet is not None
+
+    def in_rectangles(self, pictures: Sequence[np.ndarray], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+        """See :class:`~MedSAMSegmentLib.inference.predictor.SeesRectangles`."""
+
+        def one(given: tuple[np.ndarray, SlicePrompt]) -> SlicePrediction:
+            picture, prompt = given
+            return self._in_rectangle(torch.from_numpy(picture)[None].to(self._device), prompt)
+
+        return side_by_side(one, list(zip(pictures, prompts, strict=True)), self._device)
+
     def _in_rectangle(self, picture: torch.Tensor, prompt: SlicePrompt) -> SlicePrediction:
         """The mask, at the picture's own resolution (1, 3, S, S), of what lies in a rectangle."""
         unet = self.network.rectangle_unet

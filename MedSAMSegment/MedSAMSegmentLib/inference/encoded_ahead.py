@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from .encoded_slices import EncodedSlices
 
 _GROUPS_AHEAD = 8
@@ -46,6 +48,10 @@ class EncodedAhead:
         """What the network says of a slice."""
         self._take([index])
         return self._encoded.features(index)
+
+    def picture(self, index: int) -> np.ndarray:
+        """A slice as the network is shown it."""
+        return self._encoded.picture(index)
 
     def together(self, indices: Sequence[int]) -> None:
         """Have several slices encoded."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .cache import EmbeddingCache, SliceKey
 from .predictor import PredictsTogether, SlicePredictor
 from .sampler import SliceSampler
@@ -35,7 +37,7 @@ class EncodedSlices:
 
     def features(self, index: int) -> Any:
         """What the network says of a slice."""
-        return self.cache.get(self._key(index), lambda: self.predictor.encode(self._picture(index)))
+        return self.cache.get(self._key(index), lambda: self.predictor.encode(self.picture(index)))
 
     def together(self, indices: Sequence[int]) -> None:
         """Encode those of several slices that are not known, at once where the network can do that."""
@@ -47,13 +49,14 @@ class EncodedSlices:
     def encode(self, indices: Sequence[int]) -> list[Any]:
         """What a network that works on several slices says of some; the cache is neither asked nor told."""
         assert isinstance(self.predictor, PredictsTogether)
-        return self.predictor.encode_batch([self._picture(index) for index in indices])
+        return self.predictor.encode_batch([self.picture(index) for index in indices])
 
     def keep(self, index: int, features: Any) -> None:
         """Put into the cache what was encoded elsewhere."""
         self.cache.put(self._key(index), features)
 
-    def _picture(self, index: int) -> Any:
+    def picture(self, index: int) -> np.ndarray:
+        """A slice as the network is shown it, see :meth:`SlicePredictor.encode`."""
         return self.sampler.picture(index, self.predictor.neighbours)
 
     def _key(self, index: int) -> SliceKey:

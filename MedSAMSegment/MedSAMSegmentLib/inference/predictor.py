@@ -203,6 +203,22 @@ class PredictsTogether(Protocol):
         ...
 
 
+@runtime_checkable
+class SeesRectangles(Protocol):
+    """A predictor with a part of its own for slices of which no more is known than a rectangle.
+
+    Attributes:
+        sees_rectangles: ``False`` where its weights lack that part.
+    """
+
+    @property
+    def sees_rectangles(self) -> bool: ...
+
+    def in_rectangles(self, pictures: Sequence[np.ndarray], prompts: Sequence[SlicePrompt]) -> list[SlicePrediction]:
+        """``predict`` of such slices, from pictures as ``encode`` wants them."""
+        ...
+
+
 def open_predictor(
     model: str | LoadedModel | SlicePredictor,
     device: str,

@@ -130,7 +130,7 @@ class WholeBox(Sight):
     ) -> Tracker:
         kind: Callable[..., Tracker] = Tracker
         if track.found is not None:
-            kind = partial(BoxTracker, found=track.found, found_before=track.found_before)
+            kind = partial(BoxTracker, found=track.found, found_before=track.found_before, pictures=encoded.picture)
         return kind(
             self.predictor,
             encoded.features,
