@@ -109,7 +109,7 @@ def _tracking_stages(network: Any, image: Any) -> dict[str, Callable[[], Any]]:
 
 
 def embedded(chosen: argparse.Namespace) -> Measured:
-    """The built-in model: a whole box, its first mask, a box moved over slices already encoded, and clicks."""
+    """The built-in model: a box, its first mask, a box moved over slices already encoded, clicks, rectangles."""
     from MedSAMSegmentLib import Session
     from MedSAMSegmentLib.checkpoints import load_model
 
@@ -138,8 +138,23 @@ def embedded(chosen: argparse.Namespace) -> Measured:
         result = corrected.refine("object", [place], not mask[k, j, i], on_slice=lambda *shown: None)
         answered.append(result.timings["first_mask"])
 
+    there = np.flatnonzero(mask.any(axis=(1, 2)))
+    drawn = [(int(k), _tight(mask[k])) for k in there[[0, len(there) // 4, len(there) // 2, -len(there) // 4, -1]]]
+
+    def from_rectangles() -> None:
+        session = Session(volume, model)
+        session.add_object("object")
+        for index, rectangle in drawn:
+            session.add_slice_box("object", index, rectangle)
+        session.segment("object")
+
     measured = interleaved(
-        {"box": lambda: segment(next(sessions)), "moved": lambda: warm.preview(moved, middle), "click": click},
+        {
+            "box": lambda: segment(next(sessions)),
+            "moved": lambda: warm.preview(moved, middle),
+            "click": click,
+            "rectangles": from_rectangles,
+        },
         chosen.repeats,
     )
     return {
@@ -148,7 +163,14 @@ def embedded(chosen: argparse.Namespace) -> Measured:
         "embedded, box over an encoded slice": measured["moved"],
         "embedded, click": measured["click"],
         "embedded, clicked slice": {"seconds": statistics.median(answered[1:])},
+        f"embedded, {len(there)} slices from five rectangles": measured["rectangles"],
     }
+
+
+def _tight(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Edges (x0, y0, x1, y1) of the rectangle about a mask on a slice."""
+    rows, columns = np.nonzero(mask)
+    return columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
 
 
 def volume(chosen: argparse.Namespace) -> Measured:

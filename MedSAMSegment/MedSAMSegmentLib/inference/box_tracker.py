@@ -193,8 +193,7 @@ class BoxTracker(Tracker):
         """The slices after one that are begun afresh, for the cores that it leaves idle."""
         if not self.outcomes or not isinstance(self.predictor, PredictsTogether):
             return []
-        after = (k for k in self._after(index) if self._is_begun_afresh(k))
-        after = (k for k in after if k not in self.plan.masks and k not in self._locked)
+        after = (k for k in self._after(index) if self.plan.is_rectangle_alone(k) and k not in self._locked)
         new = (k for k in after if k not in self._known or self._known[k].made_from != self._afresh_from(k))
         return list(islice(new, self.predictor.idle_cores))
 

@@ -113,7 +113,8 @@ class WholeBox(Sight):
         if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
             return track
         told = told_in_box(plan)
-        if told <= found.told:
+        # Slices with rectangles do not ask what was found there; the first click on one of them will.
+        if told <= found.told or all(plan.is_rectangle_alone(index) for index in plan.slices):
             return track
         view = view_box(self.volume, plan, track.window, sees_box.grid)
         tracker = self._tracker(plan, track, encoded)

@@ -62,6 +62,11 @@ class SlicePlan:
         """The rectangle drawn on the slice, or on slices before and after it."""
         return self.boxes.get(index, self.between.get(index))
 
+    def is_rectangle_alone(self, index: int) -> bool:
+        """Whether no more was said of a slice than a rectangle drawn on it, or on slices before and after it."""
+        drawn = self.drawn_rectangle(index) is not None
+        return drawn and index not in self.points and index not in self.masks
+
     @property
     def is_sized(self) -> bool:
         """Whether the user said how large the object is, on one slice at least; clicks alone don't."""
