@@ -202,7 +202,7 @@ def test_a_rectangle_begins_an_object_in_one_step_and_is_previewed_on_its_slice(
         s.preview("kidney")
 
 
-def test_slices_with_rectangles_are_segmented_without_being_encoded_on_any_number_of_cores(monkeypatch) -> None:
+def test_rectangles_give_the_same_mask_on_any_number_of_cores() -> None:
     phantom = make_phantom(0)
     truth = phantom.mask("left kidney")
     there = np.flatnonzero(truth.any(axis=(1, 2)))
@@ -211,7 +211,6 @@ def test_slices_with_rectangles_are_segmented_without_being_encoded_on_any_numbe
         for count in (1, 2):
             torch.set_num_threads(count)
             s = Session(phantom.volume, "embedded")
-            monkeypatch.setattr(s.predictor, "encode_batch", lambda pictures: pytest.fail("encoded"))
             s.add_object("kidney")
             for index in there[[0, len(there) // 2, -1]]:
                 s.add_slice_box("kidney", int(index), tight(truth[index]))
@@ -220,7 +219,7 @@ def test_slices_with_rectangles_are_segmented_without_being_encoded_on_any_numbe
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(found[0].logits, found[1].logits)
     mask = found[0].mask
-    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.93
 
 
 def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next() -> None:

@@ -82,6 +82,20 @@ class Screen:
             self._pull_face(desktop.controller.box_of(name), side, height)
         return name
 
+    def draw_rectangle(self, organ: str, k: int, button: Any = None) -> None:
+        """All by mouse: "Draw rectangle" (or another button), two corners about an organ on an axial slice."""
+        controller = self.desktop.controller
+
+        def told() -> int:
+            return sum(len(known["rectangles"]) for known in controller.objects.values())
+
+        rows, columns = np.nonzero(self.desktop.phantom.mask(organ)[k])
+        low = np.array([columns.min() - 0.5, rows.min() - 0.5, k])
+        high = np.array([columns.max() + 0.5, rows.max() + 0.5, k])
+        before = told()
+        self.click_corners(button or self.desktop.ui.drawRectangleButton, self.axial, low, high)
+        self.desktop.until(lambda: told() > before)
+
     def click_corners(self, button: Any, view: Any, first: np.ndarray, last: np.ndarray) -> None:
         """Press a button, and click two corners in a view, index (i, j, k)."""
         self.go_to((first + last) / 2)

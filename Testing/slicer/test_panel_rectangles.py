@@ -22,20 +22,6 @@ def screen(desktop):
     return screen
 
 
-def corners(mask, k):
-    """Two corners, index (i, j, k), of the tight rectangle about a mask on a slice."""
-    rows, columns = np.nonzero(mask[k])
-    return np.array([columns.min() - 0.5, rows.min() - 0.5, k]), np.array([columns.max() + 0.5, rows.max() + 0.5, k])
-
-
-def draw(desktop, screen, k, button="drawRectangleButton"):
-    """Draw a rectangle about the organ on a slice and wait until the worker knows it."""
-    told = desktop.controller.opened and desktop.controller.objects
-    before = sum(len(known["rectangles"]) for known in (told or {}).values())
-    screen.click_corners(getattr(desktop.ui, button), screen.axial, *corners(desktop.phantom.mask(ORGAN), k))
-    desktop.until(lambda: sum(len(known["rectangles"]) for known in desktop.controller.objects.values()) > before)
-
-
 def is_yellow(view):
     """Whether a rectangle is still to be seen."""
     red, green, blue = np.moveaxis(view.pixels().astype(int), -1, 0)
@@ -54,7 +40,7 @@ def chosen_slices(desktop):
 
 def test_rectangles_become_one_object_that_reaches_from_the_first_to_the_last(desktop, screen):
     first, middle, last = chosen_slices(desktop)
-    draw(desktop, screen, middle)
+    screen.draw_rectangle(ORGAN, middle)
     controller = desktop.controller
     (name,) = controller.objects
     assert controller.selected == name and controller.boxes() == []
@@ -67,24 +53,24 @@ def test_rectangles_become_one_object_that_reaches_from_the_first_to_the_last(de
         )
     )
     assert shown == middle and not desktop.mask(name).any(), "the slice is previewed, nothing is written"
-    draw(desktop, screen, last)
+    screen.draw_rectangle(ORGAN, last)
     # As a correction would be drawn, too.
-    draw(desktop, screen, first, "sliceBoxButton")
+    screen.draw_rectangle(ORGAN, first, desktop.ui.sliceBoxButton)
     assert list(controller.objects) == [name] and controller.objects[name]["rectangles"] == [first, middle, last]
     assert "3 rectangles" in desktop.ui.messageLabel.text and not desktop.mask(name).any()
     assert controller.pending() == [name]
     desktop.segment()
     found = slices_of(desktop.mask(name))
-    assert (found[0], found[-1]) == (first, last) and desktop.dice(name, ORGAN) > 0.9
-    # It is segmented: the next rectangle begins another object, and one on a slice of this one corrects it.
-    draw(desktop, screen, middle)
+    assert (found[0], found[-1]) == (first, last) and desktop.dice(name, ORGAN) > 0.92
+    # It is segmented: the next rectangle begins another object.
+    screen.draw_rectangle(ORGAN, middle)
     assert len(controller.objects) == 2 and controller.selected != name
 
 
 def test_each_rectangle_is_a_step_to_undo_and_the_first_takes_the_object_along(desktop, screen):
     first, _, last = chosen_slices(desktop)
     for k in (first, last):
-        draw(desktop, screen, k)
+        screen.draw_rectangle(ORGAN, k)
     controller = desktop.controller
     (name,) = controller.objects
     segments = desktop.parameters.segmentation.GetSegmentation()
@@ -119,7 +105,7 @@ def test_a_rectangle_across_the_slices_is_refused_and_leaves_nothing(desktop, sc
 def test_rectangles_wait_in_a_saved_scene(desktop, screen, tmp_path):
     first, middle, last = chosen_slices(desktop)
     for k in (first, middle, last):
-        draw(desktop, screen, k)
+        screen.draw_rectangle(ORGAN, k)
     (name,) = desktop.controller.objects
     path = str(tmp_path / "scene.mrb")
     assert desktop.slicer.util.saveScene(path)

@@ -4,16 +4,15 @@ For networks that see the box as a whole first (`coarse.py`).  Every slice start
 network then works out on the slice itself, knowing what was found on it and on its neighbours.  Where a correction has
 changed that, the slice is worked out anew; where it has not, the slice is as it was.  Slices that the user said
 something about are then asked for on their own, and what changed on them is carried on to their neighbours, until the
-first slice that needs no change.
+first slice that needs no change.  Of an object of rectangles, what lies in these stands for what was found.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,8 @@ class BoxTracker(Tracker):
         super().__init__(*given, **options)
         self._found, self._found_before = found, found_before
         self._pictures = pictures
-        self._digests: dict[int, bytes] = {}
+        self._digests: dict[int, Hashable] = {}
+        self._in_rectangle: OrderedDict[int, torch.Tensor] = OrderedDict()
         self._ahead: dict[int, SlicePrediction] = {}
         self._waiting: list[int] = []
 
@@ -102,7 +102,8 @@ class BoxTracker(Tracker):
 
     def _is_source(self, index: int) -> bool:
         plan = self.plan
-        return index in plan.points or index in plan.masks or plan.drawn_rectangle(index) is not None
+        is_drawn = plan.drawn_rectangle(index) is not None and not self._by_rectangles
+        return index in plan.points or index in plan.masks or is_drawn
 
     def _order(self) -> list[tuple[int, int | None]]:
         order = super()._order()
@@ -125,7 +126,7 @@ class BoxTracker(Tracker):
             return known
         start = self._as_found(index)
         around = {k: self.outcomes[k].shown if k in self.outcomes else self._on(k) for k in (index - 1, index + 1)}
-        prompt = self._prompts.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
+        prompt = self._in_box.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
         prediction = self.predictor.predict(self._features(index), prompt, [])
         # What was wrong on the slice before is looked at again here; the rest was right and stays.
         where = _sized(_grown(before.changed, _SPREAD), start.logits.shape[-1])
@@ -135,13 +136,14 @@ class BoxTracker(Tracker):
         return self._as_corrected(start, corrected, prediction, made_from)
 
     def _prompted(self, index: int) -> SliceOutcome:
-        if self._is_begun_afresh(index):
-            return self._afresh(index)
         made_from = ("prompted", self._found_key(index), prompt_key(self.plan, index))
         known = self._known.get(index)
         if known is not None and known.made_from == made_from:
             return known
         start = self._as_found(index)
+        if self._begins_afresh(index):
+            prediction = self._begun_afresh(index)
+            return self._as_corrected(start, prediction.logits, prediction, made_from)
         shown = self._shown(index, start)
         prompt = self._prompts.prompt(index, True, self._on(index - 1), self._on(index + 1), own=shown)
         prediction = self.predictor.predict(self._features(index), prompt, [])
@@ -152,56 +154,53 @@ class BoxTracker(Tracker):
 
     # ---- slices with a rectangle -----------------------------------------------------------------------------------
 
-    def _is_begun_afresh(self, index: int) -> bool:
-        """Whether a slice is segmented from a rectangle alone: it was drawn because what was found there is wrong."""
-        return self.plan.drawn_rectangle(index) is not None and index not in self.plan.points
+    @cached_property
+    def _by_rectangles(self) -> bool:
+        """Whether rectangles, in place of a box, say where the object is on slice after slice."""
+        predictor, plan = self.predictor, self.plan
+        has_part = isinstance(predictor, SeesRectangles) and predictor.sees_rectangles
+        return has_part and not plan.box_is_drawn and bool(plan.between)
 
-    def _afresh(self, index: int) -> SliceOutcome:
-        made_from = self._afresh_from(index)
-        known = self._known.get(index)
-        if known is not None and known.made_from == made_from:
-            return known
-        prediction = self._begun_afresh(index)
-        if self._leads(index):
-            return self._as_corrected(self._as_found(index), prediction.logits, prediction, made_from)
-        return _outcome(prediction.logits, prediction.predicted_iou, prediction.object_score, made_from)
+    def _is_found_in_rectangle(self, index: int) -> bool:
+        """Whether what lies in a rectangle stands for what was found in the whole box."""
+        return self._by_rectangles and self.plan.drawn_rectangle(index) is not None
 
-    def _afresh_from(self, index: int) -> Hashable:
-        """Only where it leads a neighbour does what was found there matter."""
-        found = self._found_key(index) if self._leads(index) else self._box
-        return "afresh", found, prompt_key(self.plan, index)
+    def _begins_afresh(self, index: int) -> bool:
+        """Whether a rectangle was drawn because what was found on a slice is wrong."""
+        plan = self.plan
+        return not self._by_rectangles and plan.drawn_rectangle(index) is not None and index not in plan.points
 
-    def _leads(self, index: int) -> bool:
-        """Whether a correction on a slice is carried on to a neighbour."""
-        first, last = self.plan.slices[0], self.plan.slices[-1]
-        return any(first <= k <= last and not self._is_source(k) for k in (index - 1, index + 1))
+    def _look_into_rectangles(self, indices: Iterable[int]) -> None:
+        """What lies in the rectangles of some slices, on all cores."""
+        predictor = self.predictor
+        missing = [k for k in dict.fromkeys(indices) if self._is_found_in_rectangle(k) and k not in self._in_rectangle]
+        if missing and isinstance(predictor, SeesRectangles):
+            pictures, prompts = zip(*((self._pictures(k), self._prompts.prompt(k, True)) for k in missing), strict=True)
+            for k, found in zip(missing, predictor.in_rectangles(pictures, prompts), strict=True):
+                self._in_rectangle[k] = _sized(found.logits, self._prompts.frame.size)
+        while len(self._in_rectangle) > _FOUNDS_KEPT:
+            self._in_rectangle.popitem(last=False)
 
     def _begun_afresh(self, index: int) -> SlicePrediction:
-        """No such slice depends on another, so the next ones are asked for along with it."""
-        if index in self._ahead:
-            return self._ahead.pop(index)
+        """A slice from its rectangle, whatever was found there."""
         predictor, prompt = self.predictor, self._prompts.prompt(index, True)
-        if not isinstance(predictor, SeesRectangles) or not predictor.sees_rectangles or prompt.mask is not None:
-            return predictor.predict(self._features(index), prompt, [])
-        following = self._afresh_following(index)
-        prompts = [prompt, *(self._prompts.prompt(k, True) for k in following)]
-        first, *others = predictor.in_rectangles([self._pictures(k) for k in (index, *following)], prompts)
-        self._ahead.update(zip(following, others, strict=True))
-        return first
-
-    def _afresh_following(self, index: int) -> list[int]:
-        """The slices after one that are begun afresh, for the cores that it leaves idle."""
-        if not self.outcomes or not isinstance(self.predictor, PredictsTogether):
-            return []
-        after = (k for k in self._after(index) if self.plan.is_rectangle_alone(k) and k not in self._locked)
-        new = (k for k in after if k not in self._known or self._known[k].made_from != self._afresh_from(k))
-        return list(islice(new, self.predictor.idle_cores))
+        alone = self.plan.is_rectangle_alone(index)
+        if alone and isinstance(predictor, SeesRectangles) and predictor.sees_rectangles:
+            return predictor.in_rectangles([self._pictures(index)], [prompt])[0]
+        return predictor.predict(self._features(index), prompt, [])
 
     # ---- what was found --------------------------------------------------------------------------------------------
 
     @cached_property
-    def _on(self) -> FoundOnSlices:
+    def _coarse(self) -> FoundOnSlices:
         return FoundOnSlices(self._found, self._prompts)
+
+    def _on(self, index: int) -> torch.Tensor:
+        """(size, size) logits over the frame: what was found on a slice before anybody looked at it alone."""
+        if not self._is_found_in_rectangle(index):
+            return self._coarse(index)
+        self._look_into_rectangles([index])
+        return self._in_rectangle[index]
 
     @cached_property
     def _on_before(self) -> FoundOnSlices | None:
@@ -212,8 +211,10 @@ class BoxTracker(Tracker):
     def _found_key(self, index: int) -> Hashable:
         """What was found on a slice and its neighbours, in a form that can be compared."""
         for k in (index - 1, index, index + 1):
-            if k not in self._digests:
-                self._digests[k] = array_key(self._on(k).detach().to("cpu", torch.float32).numpy())
+            if k not in self._digests and self._is_found_in_rectangle(k):
+                self._digests[k] = self.plan.drawn_rectangle(k)
+            elif k not in self._digests:
+                self._digests[k] = array_key(self._coarse(k).detach().to("cpu", torch.float32).numpy())
         return self._box, *(self._digests[k] for k in (index - 1, index, index + 1))
 
     def _shown(self, index: int, start: SliceOutcome) -> torch.Tensor:
@@ -221,7 +222,7 @@ class BoxTracker(Tracker):
         before = self._before.get(index)
         if before is None:
             return start.logits
-        if self._on_before is None:
+        if self._on_before is None or self._is_found_in_rectangle(index):
             return before.shown
         differs = (self._on(index) > 0) != (self._on_before(index) > 0)
         return _blended(before.shown, start.logits, _sized(_grown(differs, _SPREAD), before.shown.shape[-1]))
@@ -247,10 +248,12 @@ class BoxTracker(Tracker):
         """
         if index in self._ahead:
             return self._ahead.pop(index)
+        self._look_into_rectangles((index - 1, index, index + 1))
         alone = self._revising_prompt(index)
         if len(alone.points) or alone.mask is not None or not isinstance(self.predictor, PredictsTogether):
             return self.predictor.predict(self._features(index), alone, [])
         following = self._following(index, self.predictor.slices_at_once) if self.outcomes else []
+        self._look_into_rectangles(k + around for k in (index, *following) for around in (-1, 0, 1))
         self._prepare([index, *following])
         features = [self._features(k) for k in (index, *following)]
         prompts = [alone, *(self._revising_prompt(k) for k in following)]
@@ -273,7 +276,13 @@ class BoxTracker(Tracker):
         return self._waiting[self._waiting.index(index) + 1 :] if index in self._waiting else []
 
     def _revising_prompt(self, index: int) -> SlicePrompt:
-        return self._prompts.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))
+        return self._in_box.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))
+
+    @cached_property
+    def _in_box(self) -> CropPrompts:
+        """Rectangles say what is found; where a slice lies is told by the box about them, as anywhere."""
+        prompts = self._prompts
+        return replace(prompts, plan=replace(self.plan, boxes={}, between={})) if self._by_rectangles else prompts
 
     def _as_corrected(
         self, start: SliceOutcome, corrected: torch.Tensor, prediction: SlicePrediction, made_from: Hashable

@@ -42,7 +42,7 @@ class WholeBox(Sight):
 
     def _groups(self, plan: SlicePlan) -> Iterator[Sequence[int]]:
         """The slices of a box that is looked at as a whole, in the order and the groups in which they are asked for."""
-        asked_alone = plan.points or plan.masks or plan.boxes
+        asked_alone = plan.points or plan.masks or (plan.boxes and not plan.between)
         if isinstance(self.predictor, PredictsTogether) and self._sees_box(plan) is not None and not asked_alone:
             # The key slice is waited for.
             key, *others = plan.outward()
@@ -113,8 +113,9 @@ class WholeBox(Sight):
         if found is None or not isinstance(sees_box, CorrectsBox) or sees_box.grid is None or not sees_box.corrects:
             return track
         told = told_in_box(plan)
-        # Slices with rectangles do not ask what was found there; the first click on one of them will.
-        if told <= found.told or all(plan.is_rectangle_alone(index) for index in plan.slices):
+        # Where rectangles lead from slice to slice, nothing of the box is asked.
+        by_rectangles = plan.between and all(plan.drawn_rectangle(index) is not None for index in plan.slices)
+        if told <= found.told or by_rectangles:
             return track
         view = view_box(self.volume, plan, track.window, sees_box.grid)
         tracker = self._tracker(plan, track, encoded)
