@@ -112,6 +112,7 @@ def embedded(chosen: argparse.Namespace) -> Measured:
     """The built-in model: a box, its first mask, a box moved over slices already encoded, clicks, rectangles."""
     from MedSAMSegmentLib import Session
     from MedSAMSegmentLib.checkpoints import load_model
+    from MedSAMSegmentLib.evaluation.drawn import tight_rectangle
 
     volume, box = scan(chosen.box_slices)
     model = load_model("embedded", None, chosen.device)
@@ -139,7 +140,9 @@ def embedded(chosen: argparse.Namespace) -> Measured:
         answered.append(result.timings["first_mask"])
 
     there = np.flatnonzero(mask.any(axis=(1, 2)))
-    drawn = [(int(k), _tight(mask[k])) for k in there[[0, len(there) // 4, len(there) // 2, -len(there) // 4, -1]]]
+    drawn = [
+        (int(k), tight_rectangle(mask[k])) for k in there[[0, len(there) // 4, len(there) // 2, -len(there) // 4, -1]]
+    ]
 
     def from_rectangles() -> None:
         session = Session(volume, model)
@@ -165,12 +168,6 @@ def embedded(chosen: argparse.Namespace) -> Measured:
         "embedded, clicked slice": {"seconds": statistics.median(answered[1:])},
         f"embedded, {len(there)} slices from five rectangles": measured["rectangles"],
     }
-
-
-def _tight(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """Edges (x0, y0, x1, y1) of the rectangle about a mask on a slice."""
-    rows, columns = np.nonzero(mask)
-    return columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
 
 
 def volume(chosen: argparse.Namespace) -> Measured:

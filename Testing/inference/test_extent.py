@@ -11,6 +11,7 @@ import pytest
 import torch
 from box_predictor import BoxPredictor
 from MedSAMSegmentLib import CancelledError, Geometry, Session, UsageError, Volume
+from MedSAMSegmentLib.evaluation.drawn import tight_rectangle
 from MedSAMSegmentLib.inference.coarse import CoarseMask, CoarseView
 from MedSAMSegmentLib.phantom import make_phantom
 from scenes import WINDOW
@@ -182,17 +183,12 @@ def test_parts_that_stand_apart_are_kept_where_rectangles_were_drawn() -> None:
     assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [*range(16, 23), *range(25, 28)]
 
 
-def tight(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.nonzero(mask)
-    return columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
-
-
 def test_a_rectangle_begins_an_object_in_one_step_and_is_previewed_on_its_slice() -> None:
     phantom = make_phantom(0)
     truth = phantom.mask("left kidney")
     index = int(truth.sum(axis=(1, 2)).argmax())
     s = Session(phantom.volume, "embedded")
-    s.add_object("kidney", slice_box=(index, tight(truth[index])))
+    s.add_object("kidney", slice_box=(index, tight_rectangle(truth[index])))
     seen = s.preview("kidney")
     assert seen.slice_index == index and not s.results and s.needs_segmenting("kidney")
     assert 2 * (seen.mask & truth[index]).sum() / (seen.mask.sum() + truth[index].sum()) > 0.9
@@ -213,7 +209,7 @@ def test_rectangles_give_the_same_mask_on_any_number_of_cores() -> None:
             s = Session(phantom.volume, "embedded")
             s.add_object("kidney")
             for index in there[[0, len(there) // 2, -1]]:
-                s.add_slice_box("kidney", int(index), tight(truth[index]))
+                s.add_slice_box("kidney", int(index), tight_rectangle(truth[index]))
             found.append(s.segment("kidney"))
     finally:
         torch.set_num_threads(threads)
@@ -230,7 +226,7 @@ def test_the_embedded_network_follows_an_object_from_one_rectangle_to_the_next()
     s = Session(phantom.volume, "embedded", strategy="propagate")
     s.add_object("kidney")
     for index in (first, last):
-        s.add_slice_box("kidney", index, tight(truth[index]))
+        s.add_slice_box("kidney", index, tight_rectangle(truth[index]))
     found = s.segment("kidney").mask
     assert not found[:first].any() and not found[last + 1 :].any()
     found, truth = found[first : last + 1], truth[first : last + 1]

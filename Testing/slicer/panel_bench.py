@@ -98,6 +98,14 @@ class Desktop:
         high = np.array([i.max() + margin, j.max() + margin, k.max() + 0.5])
         return low, high
 
+    def save_and_load(self, path: Path) -> None:
+        """Save the scene (.mrb), close it, and load it again."""
+        assert self.slicer.util.saveScene(str(path))
+        self.slicer.mrmlScene.Clear(0)
+        self.slicer.util.loadScene(str(path))
+        self.turn()
+        self.volume = self.parameters.inputVolume
+
     def to_ras(self, index: np.ndarray) -> np.ndarray:
         return self.matrix[:3, :3] @ index + self.matrix[:3, 3]
 

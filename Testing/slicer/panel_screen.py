@@ -84,14 +84,15 @@ class Screen:
 
     def draw_rectangle(self, organ: str, k: int, button: Any = None) -> None:
         """All by mouse: "Draw rectangle" (or another button), two corners about an organ on an axial slice."""
+        from MedSAMSegmentLib.evaluation.drawn import tight_rectangle
+
         controller = self.desktop.controller
 
         def told() -> int:
             return sum(len(known["rectangles"]) for known in controller.objects.values())
 
-        rows, columns = np.nonzero(self.desktop.phantom.mask(organ)[k])
-        low = np.array([columns.min() - 0.5, rows.min() - 0.5, k])
-        high = np.array([columns.max() + 0.5, rows.max() + 0.5, k])
+        x0, y0, x1, y1 = tight_rectangle(self.desktop.phantom.mask(organ)[k])
+        low, high = np.array([x0, y0, k]), np.array([x1, y1, k])
         before = told()
         self.click_corners(button or self.desktop.ui.drawRectangleButton, self.axial, low, high)
         self.desktop.until(lambda: told() > before)

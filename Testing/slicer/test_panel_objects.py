@@ -96,12 +96,7 @@ def test_a_loaded_scene_can_be_looked_through_and_corrected_at_once(desktop, tmp
     accepted = int(np.flatnonzero(before.any(axis=(1, 2)))[0])
     desktop.controller.accept([accepted])
     desktop.until(lambda: desktop.controller.objects[name]["accepted"] == [accepted])
-    path = str(tmp_path / "scene.mrb")
-    assert desktop.slicer.util.saveScene(path)
-    desktop.slicer.mrmlScene.Clear(0)
-    desktop.slicer.util.loadScene(path)
-    desktop.turn()
-    desktop.volume = desktop.parameters.inputVolume
+    desktop.save_and_load(tmp_path / "scene.mrb")
     screen = the_screen()
     screen.click(desktop.ui.weakestButton)
     assert desktop.controller.shown_slice() == desktop.controller.weakest_slices(name)[0]

@@ -107,12 +107,7 @@ def test_rectangles_wait_in_a_saved_scene(desktop, screen, tmp_path):
     for k in (first, middle, last):
         screen.draw_rectangle(ORGAN, k)
     (name,) = desktop.controller.objects
-    path = str(tmp_path / "scene.mrb")
-    assert desktop.slicer.util.saveScene(path)
-    desktop.slicer.mrmlScene.Clear(0)
-    desktop.slicer.util.loadScene(path)
-    desktop.turn()
-    desktop.volume = desktop.parameters.inputVolume
+    desktop.save_and_load(tmp_path / "scene.mrb")
     assert desktop.controller.pending() == [name]
     desktop.segment()
     found = slices_of(desktop.mask(name))

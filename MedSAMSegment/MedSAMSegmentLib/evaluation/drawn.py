@@ -63,7 +63,11 @@ def drawn_on_slice(prompt: str, truth: np.ndarray, geometry: Geometry, plane: Sl
     return LinePrompt(tuple(start.tolist()), tuple(end.tolist()))
 
 
+def tight_rectangle(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Edges (x0, y0, x1, y1), in index coordinates of the slice, of the rectangle about a mask (rows, columns)."""
+    rows, columns = np.nonzero(mask)
+    return columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
+
+
 def _rectangle(truth: np.ndarray, plane: SlicePlane, index: int) -> SliceBoxPrompt:
-    rows, columns = np.nonzero(np.take(truth, index, axis=plane.axis))
-    edges = columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
-    return SliceBoxPrompt(plane.axis, index, edges)
+    return SliceBoxPrompt(plane.axis, index, tight_rectangle(np.take(truth, index, axis=plane.axis)))

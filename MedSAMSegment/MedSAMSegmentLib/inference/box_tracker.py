@@ -155,11 +155,15 @@ class BoxTracker(Tracker):
     # ---- slices with a rectangle -----------------------------------------------------------------------------------
 
     @cached_property
+    def _sees_rectangles(self) -> SeesRectangles | None:
+        """The predictor, where it has a part for rectangles."""
+        predictor = self.predictor
+        return predictor if isinstance(predictor, SeesRectangles) and predictor.sees_rectangles else None
+
+    @property
     def _by_rectangles(self) -> bool:
         """Whether rectangles, in place of a box, say where the object is on slice after slice."""
-        predictor, plan = self.predictor, self.plan
-        has_part = isinstance(predictor, SeesRectangles) and predictor.sees_rectangles
-        return has_part and not plan.box_is_drawn and bool(plan.between)
+        return self._sees_rectangles is not None and bool(self.plan.between)
 
     def _is_found_in_rectangle(self, index: int) -> bool:
         """Whether what lies in a rectangle stands for what was found in the whole box."""
@@ -172,22 +176,20 @@ class BoxTracker(Tracker):
 
     def _look_into_rectangles(self, indices: Iterable[int]) -> None:
         """What lies in the rectangles of some slices, on all cores."""
-        predictor = self.predictor
         missing = [k for k in dict.fromkeys(indices) if self._is_found_in_rectangle(k) and k not in self._in_rectangle]
-        if missing and isinstance(predictor, SeesRectangles):
+        if missing and self._sees_rectangles is not None:
             pictures, prompts = zip(*((self._pictures(k), self._prompts.prompt(k, True)) for k in missing), strict=True)
-            for k, found in zip(missing, predictor.in_rectangles(pictures, prompts), strict=True):
+            for k, found in zip(missing, self._sees_rectangles.in_rectangles(pictures, prompts), strict=True):
                 self._in_rectangle[k] = _sized(found.logits, self._prompts.frame.size)
         while len(self._in_rectangle) > _FOUNDS_KEPT:
             self._in_rectangle.popitem(last=False)
 
     def _begun_afresh(self, index: int) -> SlicePrediction:
         """A slice from its rectangle, whatever was found there."""
-        predictor, prompt = self.predictor, self._prompts.prompt(index, True)
-        alone = self.plan.is_rectangle_alone(index)
-        if alone and isinstance(predictor, SeesRectangles) and predictor.sees_rectangles:
-            return predictor.in_rectangles([self._pictures(index)], [prompt])[0]
-        return predictor.predict(self._features(index), prompt, [])
+        prompt = self._prompts.prompt(index, True)
+        if self._sees_rectangles is not None and self.plan.is_rectangle_alone(index):
+            return self._sees_rectangles.in_rectangles([self._pictures(index)], [prompt])[0]
+        return self.predictor.predict(self._features(index), prompt, [])
 
     # ---- what was found --------------------------------------------------------------------------------------------
 
@@ -263,17 +265,16 @@ class BoxTracker(Tracker):
 
     def _following(self, index: int, count: int) -> list[int]:
         """Of the ``count`` slices that begin with one, those after it that the network is yet to be asked for."""
+        if index not in self._waiting:
+            return []
+        at = self._waiting.index(index)
         return [
             k
-            for k in self._after(index)[: count - 1]
+            for k in self._waiting[at + 1 : at + count]
             if not self._is_source(k)
             and k not in self._locked
             and not (k in self._known and self._known[k].made_from == ("found", self._found_key(k)))
         ]
-
-    def _after(self, index: int) -> list[int]:
-        """The slices that wait for their turn after one."""
-        return self._waiting[self._waiting.index(index) + 1 :] if index in self._waiting else []
 
     def _revising_prompt(self, index: int) -> SlicePrompt:
         return self._in_box.prompt(index, False, self._on(index - 1), self._on(index + 1), own=self._on(index))

@@ -150,13 +150,13 @@ class EmbeddedPredictor:
                 features.embedding[row : row + 1].clone(),
                 features.position,
                 tuple(level[row : row + 1].clone() for level in features.high_resolution),
-                None if self.network.rectangle_unet is None else images[row : row + 1].clone(),
+                images[row : row + 1].clone() if self.sees_rectangles else None,
             )
             for row in range(len(pictures))
         ]
 
     def predict(self, features: ImageFeatures, prompt: SlicePrompt, bank: Sequence[BankEntry]) -> SlicePrediction:
-        if self.network.rectangle_unet is not None and features.picture is not None and _is_rectangle_alone(prompt):
+        if self.sees_rectangles and features.picture is not None and _is_rectangle_alone(prompt):
             return side_by_side(partial(self._in_rectangle, features.picture), [prompt], self._device)[0]
         return side_by_side(lambda recalled: self._predicted(features, prompt, recalled), [bank], self._device)[0]
 

@@ -62,8 +62,9 @@ class ObjectBoxes:
         Returns:
             The names of the segments that went.
         """
-        segments = None if segmentation is None else segmentation.GetSegmentation()
-        gone = []
+        if segmentation is None:
+            return []
+        segments, gone = segmentation.GetSegmentation(), []
         boxes = self.nodes(segmentation, also_removed=True)
         for node in boxes:
             there = node.GetAttribute(scene.SEGMENT) in names

@@ -25,7 +25,7 @@ class PanelController(PanelRuns):
         super().__init__(transport, bridge, changed)
         self._weights = ModelWeights(self.client, transport, self)
 
-    # ---- new objects -------------------------------------------------------------------------------------------------
+    # ---- new objects -----------------------------------------------------------------------------------------------
 
     def draw_box(self) -> Any:
         """Let the user draw the box of a new object; :meth:`box_drawn` goes on when it is there."""
@@ -162,7 +162,7 @@ class PanelController(PanelRuns):
             self.preview.hide()
             self._step("remove_object", {"name": name}, self.has_failed)
 
-    # ---- corrections -------------------------------------------------------------------------------------------------
+    # ---- corrections -----------------------------------------------------------------------------------------------
 
     @property
     def correctable(self) -> bool:
@@ -265,7 +265,7 @@ class PanelController(PanelRuns):
         if self.correctable and self.open():
             self._step("release", {"name": self.selected, "slices": slices}, self.has_failed)
 
-    # ---- review ------------------------------------------------------------------------------------------------------
+    # ---- review ----------------------------------------------------------------------------------------------------
 
     def shown_slice(self) -> int | None:
         """The slice that the user looks at."""
@@ -285,7 +285,7 @@ class PanelController(PanelRuns):
         """See :meth:`WrittenResults.status`."""
         return self._results.status(name, self.objects.get(name))
 
-    # ---- models ------------------------------------------------------------------------------------------------------
+    # ---- models ----------------------------------------------------------------------------------------------------
 
     def download(self, model: str, agrees: Callable[[Mapping[str, Any]], bool]) -> None:
         """Ask the user with what must be known before a download; where the answer is yes, fetch the weights."""
@@ -299,7 +299,7 @@ class PanelController(PanelRuns):
 
         self._weights.import_file(model, path, fits)
 
-    # ---- undo --------------------------------------------------------------------------------------------------------
+    # ---- undo ------------------------------------------------------------------------------------------------------
 
     def undo(self) -> None:
         """Take back the latest box or correction, with what was segmented since."""

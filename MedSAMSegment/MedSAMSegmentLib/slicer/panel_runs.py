@@ -69,7 +69,7 @@ class PanelRuns(PanelScan):
             self.say(_("Stopping ..."))
             self.client.cancel()
 
-    # ---- before a run ------------------------------------------------------------------------------------------------
+    # ---- before a run ----------------------------------------------------------------------------------------------
 
     def _has_segment(self, name: str) -> None:
         """Make the segment of an object again if the user deleted it."""
@@ -100,7 +100,7 @@ class PanelRuns(PanelScan):
                 last = min(last, shown)
         return "all" if (first, last) == (0, 100_000) else [first, last]
 
-    # ---- what comes back ---------------------------------------------------------------------------------------------
+    # ---- what comes back -------------------------------------------------------------------------------------------
 
     def _run_event(self, header: Mapping[str, Any], payload: bytes) -> None:
         if header["event"] == "progress":

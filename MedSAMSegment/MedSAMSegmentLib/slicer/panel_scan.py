@@ -62,7 +62,7 @@ class PanelScan(PanelStatus):
         )
         self._when_open: Callable[[], None] | None = None
 
-    # ---- scan and settings -------------------------------------------------------------------------------------------
+    # ---- scan and settings -----------------------------------------------------------------------------------------
 
     def use(self, parameters: Any | None) -> None:
         """Work with another parameter node: of the panel that was opened, or of a scene that was loaded."""
@@ -168,7 +168,7 @@ class PanelScan(PanelStatus):
             scene.remember(self._parameters.segmentation, None, None)
         self.has_failed(error)
 
-    # ---- objects -----------------------------------------------------------------------------------------------------
+    # ---- objects ---------------------------------------------------------------------------------------------------
 
     def boxes(self) -> list[Any]:
         """The ROI nodes of all objects of the chosen segmentation."""
@@ -178,7 +178,7 @@ class PanelScan(PanelStatus):
         """The ROI node of an object."""
         return next((node for node in self.boxes() if node.GetAttribute(scene.SEGMENT) == name), None)
 
-    # ---- inside ------------------------------------------------------------------------------------------------------
+    # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _step(
         self,
