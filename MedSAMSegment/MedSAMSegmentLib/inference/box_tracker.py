@@ -126,7 +126,7 @@ class BoxTracker(Tracker):
             return known
         start = self._as_found(index)
         around = {k: self.outcomes[k].shown if k in self.outcomes else self._on(k) for k in (index - 1, index + 1)}
-        prompt = self._in_box.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
+        prompt = self._prompts.prompt(index, False, around[index - 1], around[index + 1], own=start.logits)
         prediction = self.predictor.predict(self._features(index), prompt, [])
         # What was wrong on the slice before is looked at again here; the rest was right and stays.
         where = _sized(_grown(before.changed, _SPREAD), start.logits.shape[-1])
